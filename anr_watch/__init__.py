@@ -1,0 +1,1 @@
+"""anr-watch: fetches what a camera recorded while it was offline."""
