@@ -1,0 +1,25 @@
+"""Configuration: `config.toml` and the environment become frozen, checked settings, or every problem at once."""
+
+from anr_watch.config.settings import (
+    CameraSettings,
+    DatabaseSettings,
+    FillSettings,
+    LogSettings,
+    MqttSettings,
+    PresenceRule,
+    RecordingsSettings,
+    Settings,
+    WatchSettings,
+)
+
+__all__ = [
+    "CameraSettings",
+    "DatabaseSettings",
+    "FillSettings",
+    "LogSettings",
+    "MqttSettings",
+    "PresenceRule",
+    "RecordingsSettings",
+    "Settings",
+    "WatchSettings",
+]
