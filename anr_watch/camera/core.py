@@ -1,0 +1,104 @@
+"""What all servers of one simulated camera share: its description, film, card, faults, journal and sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from anr_watch.camera.audio import AudioKind, Tone
+from anr_watch.camera.auth import Authenticator, AuthScheme
+from anr_watch.camera.faults import Faults
+from anr_watch.camera.film import Film, FilmSpec
+from anr_watch.camera.journal import Journal
+from anr_watch.camera.storage import Storage
+from anr_watch.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """A camera as it leaves the factory.
+
+    `replay_speed` is footage seconds per second, 0 for as fast as the client takes it. `zone` is the zone of
+    the camera's wall clock, which Dahua URLs are written in. `replay_limit` is how many replay sessions it
+    serves at once. Port 0 lets the system choose.
+    """
+
+    name: str = "cam"
+    film: FilmSpec = field(default_factory=FilmSpec)
+    audio: AudioKind = AudioKind.NONE
+    username: str = "admin"
+    password: str = field(default="camera", repr=False)
+    auth: AuthScheme = AuthScheme.DIGEST
+    host: str = "127.0.0.1"
+    rtsp_port: int = 0
+    http_port: int = 0
+    replay_limit: int = 1
+    replay_speed: float = 0.0
+    clock_offset_s: float = 0.0
+    zone: str = "UTC"
+    mtu_bytes: int = 1400
+    report_every_s: float = 5.0
+
+
+class Core:
+    """The camera behind its servers."""
+
+    def __init__(self, spec: CameraSpec, clock: Clock) -> None:
+        self.spec = spec
+        self.clock = clock
+        self.film = Film(spec.film)
+        self.tone = Tone(spec.audio)
+        self.storage = Storage(spec.film, clock)
+        self.storage.clock_offset_s = spec.clock_offset_s
+        self.faults = Faults()
+        self.journal = Journal(clock, spec.name)
+        self.peak_replays = 0
+        self._replays: set[str] = set()
+        self._lingering: list[float] = []
+        self._other_film = lru_cache(maxsize=4)(self._film_of)
+
+    @property
+    def zone(self) -> tzinfo:
+        """Zone of the camera's wall clock."""
+        return ZoneInfo(self.spec.zone)
+
+    @property
+    def utc_read_as(self) -> tzinfo:
+        """Zone in which digits that say UTC are read: UTC, unless the camera is at fault."""
+        return ZoneInfo(self.faults.local_time) if self.faults.local_time else UTC
+
+    @property
+    def active_replays(self) -> int:
+        """Replay sessions now open."""
+        return len(self._replays)
+
+    def replay_busy(self) -> bool:
+        """Return whether no further replay session can be opened."""
+        now_s = self.clock.monotonic()
+        self._lingering = [until_s for until_s in self._lingering if until_s > now_s]
+        return len(self._replays) + len(self._lingering) >= self.spec.replay_limit
+
+    def open_replay(self, session: str) -> None:
+        """Count a replay session."""
+        self._replays.add(session)
+        self.peak_replays = max(self.peak_replays, len(self._replays))
+
+    def close_replay(self, session: str, *, torn_down: bool) -> None:
+        """Stop counting a replay session; one that was not torn down may linger. Unknown ones are ignored."""
+        if session in self._replays:
+            self._replays.remove(session)
+            if not torn_down and self.faults.session_linger_s > 0:
+                self._lingering.append(self.clock.monotonic() + self.faults.session_linger_s)
+
+    def authenticator(self) -> Authenticator:
+        """Return the authentication of a new connection."""
+        return Authenticator(self.spec.auth, self.spec.username, self.spec.password)
+
+    def film_shown(self, faults: Faults) -> Film:
+        """Return the camera's film, or another camera's while that fault is on."""
+        return self.film if faults.other_camera is None else self._other_film(faults.other_camera)
+
+    def _film_of(self, camera_number: int) -> Film:
+        return Film(replace(self.spec.film, camera_number=camera_number))

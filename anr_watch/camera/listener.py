@@ -1,0 +1,155 @@
+"""A listening socket that can vanish and come back on the same port, and the connections it took; no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from anr_watch.camera.core import Core
+
+_LINE_LIMIT_BYTES = 65536
+
+
+class Drop(StrEnum):
+    """How connections end when the camera goes offline."""
+
+    CLOSE = "close"
+    RST = "rst"
+    SILENT = "silent"  # nothing is sent any more, as when the cable is pulled
+
+
+class Connection:
+    """One TCP connection: counts what it sends and can fall silent, close or be reset."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, number: int) -> None:
+        self.reader = reader
+        self.number = number
+        self.sent_bytes = 0
+        self.whole = asyncio.Lock()  # held while a message is written in pieces
+        self._writer = writer
+        self._silent = False
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, waiting while the client does not take them.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        if self._silent:
+            await asyncio.Event().wait()  # until the connection's task is cancelled
+        self._writer.write(data)
+        self.sent_bytes += len(data)
+        await self._writer.drain()
+
+    def fall_silent(self) -> None:
+        """Send nothing more, but keep the connection."""
+        self._silent = True
+
+    def close(self) -> None:
+        """Close after what was written has gone out."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        """Close at once with a TCP reset."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+
+class Listener:
+    """Accepts connections for `serve`, each in a task of `group`.
+
+    While closed, the port stays bound but not listening: connecting is refused, and no other process (nor a
+    client's own outgoing connection) can take the port meanwhile.
+    """
+
+    def __init__(
+        self, name: str, core: Core, group: asyncio.TaskGroup, serve: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        self._name = name
+        self._core = core
+        self._group = group
+        self._serve = serve
+        self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._count = 0
+        self.port = 0
+
+    async def open(self, port: int = 0) -> None:
+        """Listen, on the port it had before or on `port`. Does nothing when it already listens.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        if self._server is not None:
+            return
+        if self._held is None:
+            self._held = self._bound(port)
+            self.port = self._held.getsockname()[1]
+        sock, self._held = self._held, None
+        self._server = await asyncio.start_server(self._accepted, sock=sock, backlog=64, limit=_LINE_LIMIT_BYTES)
+
+    def close(self) -> None:
+        """Stop listening; connections stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._held = self._bound(self.port)
+
+    def drop(self, how: Drop) -> None:
+        """End every connection."""
+        for connection, task in self._connections.items():
+            if how is Drop.SILENT:
+                connection.fall_silent()
+                continue
+            if how is Drop.RST:
+                connection.abort()
+            task.cancel()
+
+    def shut(self) -> None:
+        """Close for good, the held port too."""
+        self.close()
+        self.drop(Drop.RST)
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _bound(self, port: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self._core.spec.host, port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._count += 1
+        number = self._count
+        connection = Connection(reader, writer, number=number)
+        self._core.journal.add("accept", server=self._name, connection=number)
+        if self._core.faults.refuse or self._server is None:
+            connection.close()
+            self._core.journal.add("closed", server=self._name, connection=number, bytes=0)
+            return
+        task = self._group.create_task(self._run(connection), name=f"{self._core.spec.name}-{self._name}-{number}")
+        self._connections[connection] = task
+
+    async def _run(self, connection: Connection) -> None:
+        try:
+            await self._serve(connection)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            connection.abort()  # the client went away or sends no protocol: nothing more to say to it
+        finally:
+            connection.close()
+            del self._connections[connection]
+            self._core.journal.add(
+                "closed", server=self._name, connection=connection.number, bytes=connection.sent_bytes
+            )

@@ -1,0 +1,286 @@
+"""RTSP 1.0 over TCP for one connection (RFC 2326): answers requests and starts the sender; no UDP."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+from anr_watch.camera.core import Core
+from anr_watch.camera.faults import Faults, Hang
+from anr_watch.camera.listener import Connection
+from anr_watch.camera.query import Target, Window, instant_text, read_range, read_url
+from anr_watch.camera.rtp import RtpTrack
+from anr_watch.camera.sdp import AUDIO_PAYLOAD, AUDIO_TRACK, VIDEO_PAYLOAD, VIDEO_TRACK, describe
+from anr_watch.camera.sender import FOR_EVER, VIDEO_CLOCK, Sender, Tracks
+from anr_watch.camera.storage import Run
+
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    453: "Not Enough Bandwidth",
+    454: "Session Not Found",
+    455: "Method Not Valid in This State",
+    457: "Invalid Range",
+    461: "Unsupported Transport",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+_METHODS: Final = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"
+_INTERLEAVED: Final = re.compile(r"interleaved=(\d+)-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; header names in lower case."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class RtspConnection:
+    """Serves one connection until the client leaves."""
+
+    def __init__(self, core: Core, connection: Connection) -> None:
+        self._core = core
+        self._connection = connection
+        self._auth = core.authenticator()
+        self._session = ""
+        self._target: Target | None = None
+        self._base = ""
+        self._tracks = Tracks()
+        self._sending: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Answer requests in order; whatever ends the connection also ends its stream and session.
+
+        Raises:
+            ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError: the client is gone, or
+                does not speak RTSP.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await self._requests(group)
+                finally:
+                    self._stop_sending()
+        except* (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            self._connection.abort()
+        finally:
+            self._core.close_replay(self._session, torn_down=False)
+
+    def _stop_sending(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _requests(self, group: asyncio.TaskGroup) -> None:
+        while (request := await self._read()) is not None:
+            reply = await self._answer(request, group)
+            if reply is None:
+                continue
+            await self._send(request, reply)
+            if request.method == "PLAY" and reply.status == 200 and self._sending is None:
+                sender = self._sender
+                self._sending = group.create_task(sender.run(), name=f"send-{self._connection.number}")
+            if request.method == "TEARDOWN" and reply.status == 200:
+                return
+
+    async def _read(self) -> Request | None:
+        """Return the next request, skipping interleaved data and the client's own replies; None at the end."""
+        reader = self._connection.reader
+        while True:
+            first = await reader.read(1)
+            if not first:
+                return None
+            if first == b"$":  # receiver reports
+                header = await reader.readexactly(3)
+                await reader.readexactly(int.from_bytes(header[1:], "big"))
+                continue
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode("utf-8", "replace")
+            lines = head.strip().split("\r\n")
+            headers = {}
+            for line in lines[1:]:
+                name, _, value = line.partition(":")
+                headers[name.strip().lower()] = value.strip()
+            length = headers.get("content-length", "0")
+            if length.isdecimal() and int(length):
+                await reader.readexactly(min(int(length), 65536))
+            if lines[0].startswith("RTSP/"):
+                continue
+            words = lines[0].split()
+            if len(words) != 3:
+                return None
+            return Request(words[0].upper(), words[1], headers)
+
+    async def _send(self, request: Request, reply: Reply) -> None:
+        head = f"RTSP/1.0 {reply.status} {_REASONS.get(reply.status, 'Error')}\r\nCSeq: {request.headers.get('cseq', '0')}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+        if reply.body:
+            head += f"Content-Length: {len(reply.body)}\r\n"
+        if reply.status >= 400:
+            self._journal("status", method=request.method, status=reply.status)
+        async with self._connection.whole:
+            await self._connection.write(head.encode() + b"\r\n" + reply.body)
+
+    def _journal(self, kind: str, **detail: object) -> None:
+        self._core.journal.add(kind, connection=self._connection.number, **detail)
+
+    async def _answer(self, request: Request, group: asyncio.TaskGroup) -> Reply | None:
+        method = request.method
+        self._journal(method.lower(), url=request.url)
+        try:
+            target = self._target if self._target and self._session else self._read_target(request.url)
+        except ValueError:
+            return Reply(400)
+        faults = self._faults_for(target)
+        if faults.hang.value == method.lower() and faults.hang is not Hang.NONE:
+            return None
+        if method == "OPTIONS":
+            return Reply(headers={"Public": _METHODS})
+        if self._core.faults.unauthorized or not self._auth.accepts(method, request.headers.get("authorization")):
+            return Reply(401, {"WWW-Authenticate": self._auth.challenge()})
+        if method == "GET_PARAMETER":
+            return Reply(headers={"Session": self._session} if self._session else {})
+        if method == "TEARDOWN":
+            self._stop_sending()
+            self._core.close_replay(self._session, torn_down=True)
+            return Reply(headers={"Session": self._session} if self._session else {})
+        if target is None:
+            return Reply(404)
+        forced = self._forced_status(method, faults)
+        if forced:
+            return Reply(forced)
+        if method == "DESCRIBE":
+            return await self._describe(request, target, faults)
+        if method == "SETUP":
+            return self._setup(request, target, faults)
+        if method == "PLAY":
+            return self._play(request, target, faults)
+        return Reply(405, {"Allow": _METHODS})
+
+    def _read_target(self, url: str) -> Target | None:
+        return read_url(url, device_zone=self._core.zone, utc_read_as=self._core.utc_read_as)
+
+    def _faults_for(self, target: Target | None) -> Faults:
+        """Return the faults that hit this stream, or none at all."""
+        hit = target is not None and self._core.faults.hits(live=target.live)
+        return self._core.faults.copy() if hit else Faults()
+
+    def _forced_status(self, method: str, faults: Faults) -> int:
+        """Return the status a fault demands, counting it down, or 0."""
+        status = {
+            "DESCRIBE": faults.describe_status,
+            "SETUP": faults.setup_status,
+            "PLAY": faults.play_status,
+        }.get(method, 0)
+        current = self._core.faults
+        if status and current.status_count > 0:
+            current.status_count -= 1
+            if current.status_count == 0:
+                current.describe_status = current.setup_status = current.play_status = 0
+        return status
+
+    async def _describe(self, request: Request, target: Target, faults: Faults) -> Reply:
+        if not target.live:
+            if not self._session and self._core.replay_busy():
+                return Reply(453)
+            if target.window and not faults.empty_window and not self._core.storage.runs(target.window, faults):
+                return Reply(404)
+        film = self._core.film_shown(faults)
+        await film.gop_soon(0)
+        body = describe(film, self._core.tone, target).encode()
+        base = request.url.rstrip("/") + "/"
+        return Reply(headers={"Content-Base": base, "Content-Type": "application/sdp"}, body=body)
+
+    def _setup(self, request: Request, target: Target, faults: Faults) -> Reply:
+        wanted = self._read_target(request.url)
+        track = wanted.track if wanted is not None else None
+        transport = request.headers.get("transport", "")
+        first_free = 0 if self._tracks.video is None and self._tracks.audio is None else 2
+        if "RTP/AVP/TCP" not in transport:
+            return Reply(461)
+        channels = _INTERLEAVED.search(transport)
+        channel = int(channels[1]) if channels else first_free
+        if track == AUDIO_TRACK and self._core.tone.kind in AUDIO_PAYLOAD:
+            self._tracks.audio = self._track(
+                channel, AUDIO_PAYLOAD[self._core.tone.kind], self._core.tone.rate, faults
+            )
+        elif track in {None, VIDEO_TRACK}:
+            self._tracks.video = self._track(channel, VIDEO_PAYLOAD, VIDEO_CLOCK, faults)
+        else:
+            return Reply(404)
+        if not self._session:
+            if not target.live and self._core.replay_busy():
+                return Reply(453)
+            self._session = secrets.token_hex(4)
+            self._target = target
+            self._base = re.sub(r"/trackID=\d+$", "", request.url).rstrip("/")
+            if not target.live:
+                self._core.open_replay(self._session)
+        ssrc = self._tracks.all()[-1].ssrc
+        value = f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1};ssrc={ssrc:08X}"
+        return Reply(headers={"Session": f"{self._session};timeout=60", "Transport": value})
+
+    def _track(self, channel: int, payload_type: int, clock_rate: int, faults: Faults) -> RtpTrack:
+        return RtpTrack(
+            channel=channel,
+            payload_type=payload_type,
+            clock_rate=clock_rate,
+            ssrc=secrets.randbits(32),
+            timestamp_offset=secrets.randbits(32),
+            mtu_bytes=self._core.spec.mtu_bytes,
+            corrupt=faults.corrupt,
+            corrupt_seed=faults.corrupt_seed,
+        )
+
+    def _play(self, request: Request, target: Target, faults: Faults) -> Reply:
+        if not self._session or not self._tracks.all():
+            return Reply(454)
+        if self._sending is not None:
+            return Reply(455)
+        fps = self._core.spec.film.fps
+        if target.live:
+            gop = self._core.spec.film.gop_frames
+            now = self._core.spec.film.first_frame_at(self._core.storage.now_us())
+            runs = [Run(-(-now // gop) * gop, FOR_EVER)]
+            range_text = "npt=now-"
+            window: Window | None = None
+        else:
+            try:
+                window = read_range(request.headers.get("range"), self._core.utc_read_as) or target.window
+            except ValueError:
+                return Reply(457)
+            if window is None:
+                return Reply(457)
+            runs = self._core.storage.runs(window, faults)
+            if not runs and not faults.empty_window:
+                return Reply(457)
+            offset_us = self._core.storage.clock_offset_us
+            start_us = self._core.spec.film.frame_us(runs[0].first) + offset_us if runs else window.start_us
+            end_text = instant_text(window.end_us) if window.end_us is not None else ""
+            range_text = f"clock={instant_text(start_us)}-{end_text}"
+        infos = []
+        for number, track in ((VIDEO_TRACK, self._tracks.video), (AUDIO_TRACK, self._tracks.audio)):
+            if track is not None:
+                at = track.timestamp(runs[0].first * track.clock_rate // fps if runs else 0)
+                infos.append(f"url={self._base}/trackID={number};seq={track.sequence};rtptime={at}")
+        self._sender = Sender(self._core, self._connection, self._tracks, runs, faults, live=target.live)
+        self._journal(
+            "playing", live=target.live, window=str(window or ""), runs=[(run.first, run.end) for run in runs]
+        )
+        return Reply(headers={"Session": self._session, "Range": range_text, "RTP-Info": ",".join(infos)})
