@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-_AUTHORITY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s/?#\"'<>]*)@")
+# Up to the last `@` before white space or a quote: a password with a raw `/` in it must not get through, and a
+# path that holds an `@` loses only its readability.
+_AUTHORITY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^ \t\r\n\"'<>]*@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

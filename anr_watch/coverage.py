@@ -1,0 +1,60 @@
+"""What of a gap's time is really recorded, given how coarse the recorder's times are. Pure.
+
+A recorder names its files by the second, so a file called 12:00:07 holds footage from somewhere in
+[12:00:07, 12:00:08). Taken at its word, up to a second in front of the first file after an outage would
+count as recorded and never be fetched. Our own rows carry the true start to the microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from anr_watch.model import Coverage, Segment, Window, merge, subtract
+
+NAME_STEP_S = 1.0  # resolution of a recorder's file names
+# Neighbouring files of one recording: a name cut down by up to 1 s, plus the frame between them.
+CONTIGUOUS_S = 1.5
+# Time stamps of neighbouring pictures jitter; what is shorter than this is no hole.
+SMALLEST_HOLE_S = 0.2
+# A fill that ends this close to the gap's edge has covered it: names, clocks and frame times are that coarse.
+TOLERANCE_S = 1.0
+
+
+def is_named_by_second(segment: Segment) -> bool:
+    """Say whether the segment's start came from a file name (whole seconds) rather than from its pictures."""
+    return segment.window.start.microsecond == 0
+
+
+def trusted(segments: Iterable[Segment]) -> Coverage:
+    """Return the time certainly covered by `segments`.
+
+    Runs of a recorder's own files count from one name step after the start of the run, because only the first
+    file of a run can begin later than its name says without a hole; files of ours count as they are.
+    """
+    exact: list[Window] = []
+    named: list[Window] = []
+    for segment in segments:
+        (named if is_named_by_second(segment) else exact).append(segment.window)
+    step = timedelta(seconds=NAME_STEP_S)
+    certain = [
+        Window(run.start + step, run.end) for run in merge(named, join_s=CONTIGUOUS_S) if run.seconds > NAME_STEP_S
+    ]
+    return merge([*exact, *certain], join_s=SMALLEST_HOLE_S)
+
+
+def missing(window: Window, covered: Coverage) -> Coverage:
+    """Return what has to be fetched so that `window` is recorded without a hole."""
+    return tuple(piece for piece in subtract(window, covered) if piece.seconds >= SMALLEST_HOLE_S)
+
+
+def still_missing(window: Window, covered: Coverage) -> Coverage:
+    """Return what counts as not recovered of `window`: pieces longer than the tolerance."""
+    return tuple(piece for piece in subtract(window, covered) if piece.seconds > TOLERANCE_S)
+
+
+def partition(window: Window, missing_pieces: Coverage) -> tuple[tuple[Window, bool], ...]:
+    """Return `window` cut into (piece, is it filled), in order, without overlap or hole."""
+    filled = subtract(window, missing_pieces)
+    pieces = [(piece, True) for piece in filled] + [(piece, False) for piece in missing_pieces]
+    return tuple(sorted(pieces))

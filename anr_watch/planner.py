@@ -1,0 +1,144 @@
+"""Which gaps are due, in which order, and when something becomes due next. Pure: values in, values out.
+
+Rules: newest first, but fair between cameras (every camera's newest gap before any camera's second); one replay
+per device; a global limit; gaps, devices, cameras and the disk may each have to wait. Nothing is polled: the plan
+names the next moment at which one of those waits ends, and that is the only timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from anr_watch.coverage import NAME_STEP_S, TOLERANCE_S
+from anr_watch.model import Camera, Coverage, Device, Gap, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The configured limits the planner needs."""
+
+    max_attempts: int = 3
+    max_gap_hours: float = 24.0
+    parallel: int = 8
+    max_request_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds gaps back at the moment; waits are monotonic seconds."""
+
+    running_gaps: AbstractSet[str] = frozenset()
+    busy_devices: AbstractSet[Device] = frozenset()
+    gap_waits: Mapping[str, float] = field(default_factory=dict)
+    device_waits: Mapping[Device, float] = field(default_factory=dict)
+    all_wait_s: float | None = None  # the recordings folder takes no files until then
+    held_cameras: AbstractSet[str] = frozenset()  # parked or paused
+    paused: bool = False
+    last_started_s: Mapping[str, float] = field(default_factory=dict)  # per camera
+    forced: AbstractSet[str] = frozenset()  # gaps a person asked for: age and attempts do not matter
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start now, in order, and when to look again (monotonic; None: only an event can change anything)."""
+
+    starts: tuple[Gap, ...]
+    next_due_s: float | None
+
+
+def fillable(gap: Gap, now: datetime, max_gap_hours: float) -> Window | None:
+    """Return the part of the gap that is old enough to exist and young enough to be wanted, or None.
+
+    The last name step after the gap's end belongs to it: the file that ended the gap may begin that much later
+    than its name says.
+    """
+    oldest = now - timedelta(hours=max_gap_hours)
+    start = max(gap.window.start, oldest)
+    end = min(gap.window.end + timedelta(seconds=NAME_STEP_S), now)
+    if gap.window.end <= oldest or start >= end:
+        return None
+    if start > gap.window.start and (gap.window.end - start).total_seconds() <= TOLERANCE_S:
+        return None  # what is left of an ageing gap is shorter than what we can tell apart
+    return Window(start, end)
+
+
+def plan(
+    gaps: Iterable[Gap],
+    cameras: Mapping[str, Camera],
+    devices: Mapping[str, Device],
+    standing: Standing,
+    limits: Limits,
+    *,
+    now: datetime,
+    now_s: float,
+) -> Plan:
+    """Return what to start at once and when something becomes due without an event.
+
+    Args:
+        gaps: pending rows.
+        cameras: by id; gaps of other cameras are left alone.
+        devices: by camera id; a camera without one cannot be asked.
+        standing: what holds gaps back.
+        limits: configured limits.
+        now: the present, for the age of gaps.
+        now_s: the present, for waits.
+    """
+    dues: list[float] = []
+    ready: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        camera = cameras.get(gap.camera_id)
+        if camera is None or gap.camera_id not in devices or gap.id in standing.running_gaps:
+            continue
+        forced = gap.id in standing.forced
+        if not camera.wants_fills and not forced:
+            continue
+        if not forced and (gap.attempts >= limits.max_attempts or gap.camera_id in standing.held_cameras):
+            continue
+        if fillable(gap, now, float("inf") if forced else limits.max_gap_hours) is None:
+            if gap.window.start >= now:
+                dues.append(now_s + (gap.window.start - now).total_seconds() + 1.0)
+            continue
+        waits = (standing.gap_waits.get(gap.id, 0.0), standing.device_waits.get(devices[gap.camera_id], 0.0))
+        due_s = max(*waits, standing.all_wait_s or 0.0)
+        if due_s > now_s:
+            dues.append(due_s)
+        else:
+            ready.setdefault(gap.camera_id, []).append(gap)
+    if standing.paused:
+        return Plan((), None)
+    return Plan(_choose(ready, devices, standing, limits), min(dues, default=None))
+
+
+def _choose(
+    ready: Mapping[str, list[Gap]], devices: Mapping[str, Device], standing: Standing, limits: Limits
+) -> tuple[Gap, ...]:
+    ranked: list[tuple[int, float, float, Gap]] = []
+    for camera_id, gaps in ready.items():
+        gaps.sort(key=lambda gap: gap.window.start, reverse=True)
+        last_s = standing.last_started_s.get(camera_id, float("-inf"))
+        ranked += [(rank, last_s, -gap.window.start.timestamp(), gap) for rank, gap in enumerate(gaps)]
+    ranked.sort(key=lambda entry: (*entry[:3], entry[3].id))
+    room = limits.parallel - len(standing.running_gaps)
+    taken = set(standing.busy_devices)
+    chosen: list[Gap] = []
+    for *_, gap in ranked:
+        if len(chosen) >= room:
+            break
+        device = devices[gap.camera_id]
+        if device not in taken:
+            taken.add(device)
+            chosen.append(gap)
+    return tuple(chosen)
+
+
+def choose_target(missing: Coverage, max_request_s: float) -> Window:
+    """Return what one replay asks for: the oldest missing piece, at most `max_request_s` of it.
+
+    Within a gap time runs forwards: a camera overwrites its oldest footage first. Pieces that are not asked for
+    now stay pending and are due at once.
+    """
+    piece = missing[0]
+    return Window(piece.start, min(piece.end, piece.start + timedelta(seconds=max_request_s)))
