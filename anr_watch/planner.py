@@ -16,6 +16,9 @@ from anr_watch.coverage import NAME_STEP_S, TOLERANCE_S
 from anr_watch.model import Camera, Coverage, Device, Gap, Window
 
 
+ANY_AGE_HOURS = 24.0 * 366 * 50  # for gaps a person asked for: as old as they like
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The configured limits the planner needs."""
@@ -97,7 +100,7 @@ def plan(
             continue
         if not forced and (gap.attempts >= limits.max_attempts or gap.camera_id in standing.held_cameras):
             continue
-        if fillable(gap, now, float("inf") if forced else limits.max_gap_hours) is None:
+        if fillable(gap, now, ANY_AGE_HOURS if forced else limits.max_gap_hours) is None:
             if gap.window.start >= now:
                 dues.append(now_s + (gap.window.start - now).total_seconds() + 1.0)
             continue
