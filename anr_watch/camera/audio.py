@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
-from typing import Final, cast
+from typing import Final
 
 import av
-from av.audio.codeccontext import AudioCodecContext
 
 _BEEP_S: Final = 0.1
 _BEEP_HZ: Final = 1000
@@ -83,7 +82,7 @@ def _second(rate: int) -> list[int]:
 
 def _aac_period() -> tuple[bytes, ...]:
     """Code two periods and take the second, where the encoder has settled and its history is the signal's own."""
-    encoder = cast("AudioCodecContext", av.CodecContext.create("aac", "w"))
+    encoder = av.CodecContext.create("aac", "w")
     encoder.sample_rate = _AAC_RATE
     encoder.format = "fltp"
     encoder.layout = "mono"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from functools import lru_cache
@@ -22,7 +24,8 @@ class CameraSpec:
 
     `replay_speed` is footage seconds per second, 0 for as fast as the client takes it. `zone` is the zone of
     the camera's wall clock, which Dahua URLs are written in. `replay_limit` is how many replay sessions it
-    serves at once. Port 0 lets the system choose.
+    serves at once over RTSP, `http_limit` how many downloads over HTTP (0: any number). Port 0 lets the system
+    choose.
     """
 
     name: str = "cam"
@@ -35,6 +38,7 @@ class CameraSpec:
     rtsp_port: int = 0
     http_port: int = 0
     replay_limit: int = 1
+    http_limit: int = 0
     replay_speed: float = 0.0
     clock_offset_s: float = 0.0
     zone: str = "UTC"
@@ -57,6 +61,7 @@ class Core:
         self.peak_replays = 0
         self._replays: set[str] = set()
         self._lingering: list[float] = []
+        self._downloads = 0
         self._other_film = lru_cache(maxsize=4)(self._film_of)
 
     @property
@@ -91,6 +96,19 @@ class Core:
             self._replays.remove(session)
             if not torn_down and self.faults.session_linger_s > 0:
                 self._lingering.append(self.clock.monotonic() + self.faults.session_linger_s)
+
+    def http_busy(self) -> bool:
+        """Return whether no further download can begin."""
+        return 0 < self.spec.http_limit <= self._downloads
+
+    @contextmanager
+    def download(self) -> Iterator[None]:
+        """Count a download while it lasts."""
+        self._downloads += 1
+        try:
+            yield
+        finally:
+            self._downloads -= 1
 
     def authenticator(self) -> Authenticator:
         """Return the authentication of a new connection."""

@@ -45,6 +45,7 @@ class Hang(StrEnum):
     DESCRIBE = "describe"
     SETUP = "setup"
     PLAY = "play"
+    GET = "get"  # of the HTTP server
 
 
 @dataclass(slots=True)
@@ -78,7 +79,8 @@ class Faults:
     empty_window: bool = False
     rate_bytes_s: float = 0.0
     corrupt: float = 0.0  # share of RTP packets in which one bit is flipped
-    corrupt_seed: int = 1
+    lose: float = 0.0  # share of RTP packets that are numbered but not sent
+    corrupt_seed: int = 1  # for both
     other_camera: int | None = None
     local_time: str = ""  # IANA zone in which the camera reads the digits of a query that says UTC
     session_linger_s: float = 0.0  # a replay session left without TEARDOWN is counted that much longer
@@ -88,6 +90,10 @@ class Faults:
     def hits(self, *, live: bool) -> bool:
         """Return whether the faults of sending apply to a live (or replayed) stream."""
         return self.scope is Scope.BOTH or (self.scope is Scope.LIVE) is live
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the faults that are on, as JSON values."""
+        return {name: getattr(self, name) for name, off in _DEFAULTS.items() if getattr(self, name) != off}
 
     def copy(self) -> Faults:
         """Return the faults as they are now."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from threading import Lock
-from typing import Final, cast
+from typing import Final
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -194,7 +194,7 @@ class Film:
 
 def _encoder(spec: FilmSpec) -> VideoCodecContext:
     h264 = spec.codec is VideoCodec.H264
-    encoder = cast("VideoCodecContext", av.CodecContext.create("libx264" if h264 else "libx265", "w"))
+    encoder = av.CodecContext.create("libx264" if h264 else "libx265", "w")
     encoder.width, encoder.height, encoder.pix_fmt = spec.width, spec.height, "yuv420p"
     encoder.time_base = Fraction(1, spec.fps)
     encoder.framerate = Fraction(spec.fps)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from anr_watch.clock import Clock
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,15 @@ class Journal:
         self._name = name
         self._waiting: list[tuple[Callable[[Entry], bool], asyncio.Future[Entry]]] = []
         self.entries: list[Entry] = []
+        self.echo: Callable[[str], None] | None = None  # told every entry as one line
 
     def add(self, kind: str, **detail: Any) -> None:
         """Record that something happened just now."""
         entry = Entry(self._clock.monotonic(), self._clock.now(), kind, detail)
         self.entries.append(entry)
-        _log.info("%s %s %s", self._name, kind, detail)
+        if self.echo is not None:
+            details = " ".join(f"{name}={value}" for name, value in detail.items())
+            self.echo(f"{entry.utc.isoformat(timespec='milliseconds')} {self._name} {kind} {details}")
         for predicate, future in self._waiting:
             if not future.done() and predicate(entry):
                 future.set_result(entry)

@@ -52,6 +52,10 @@ class Connection:
         """Close after what was written has gone out."""
         self._writer.close()
 
+    def cut(self) -> None:
+        """Close at once; what was not sent yet is lost."""
+        self._writer.transport.abort()
+
     def abort(self) -> None:
         """Close at once with a TCP reset."""
         sock = self._writer.get_extra_info("socket")
@@ -109,6 +113,8 @@ class Listener:
                 continue
             if how is Drop.RST:
                 connection.abort()
+            else:
+                connection.cut()
             task.cancel()
 
     def shut(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _MASK32: Final = 0xFFFF_FFFF
@@ -19,7 +19,7 @@ class RtpTrack:
     """Packets of one track: numbers them, cuts pictures into fragments and writes its RTCP.
 
     `timestamp_offset` is where RTP time stands at tick 0 of the film. With `corrupt` a seeded share of the
-    packets gets one bit of its payload flipped.
+    packets gets one bit of its payload flipped; with `lose` a share is left out, which leaves gaps in the numbers.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class RtpTrack:
         timestamp_offset: int,
         mtu_bytes: int,
         corrupt: float = 0.0,
+        lose: float = 0.0,
         corrupt_seed: int = 1,
     ) -> None:
         self.clock_rate = clock_rate
@@ -44,6 +45,7 @@ class RtpTrack:
         self._offset = timestamp_offset
         self._payload_max = mtu_bytes - _RTP_HEADER_BYTES
         self._corrupt = corrupt
+        self._lose = lose
         # The flips must be the same in each run; nothing secret comes of it.
         self._dice = random.Random(corrupt_seed)  # noqa: S311 - repeatable faults, not cryptography
 
@@ -69,7 +71,7 @@ class RtpTrack:
             if len(nal) <= self._payload_max:
                 self._packet(out, nal, timestamp, marker=last)
             else:
-                self._fragments(out, nal, bytes([nal[0] & 0xE0 | 28]), nal[0] & 0x1F, 1, timestamp, marker=last)
+                self._fragments(out, nal, bytes([nal[0] & 0xE0 | 28]), nal[0] & 0x1F, timestamp, marker=last)
         return b"".join(out)
 
     def h265(self, nals: Sequence[bytes], ticks: int) -> bytes:
@@ -87,7 +89,7 @@ class RtpTrack:
                 self._packet(out, nal, timestamp, marker=last)
             else:
                 header = bytes([nal[0] & 0x81 | 49 << 1, nal[1]])
-                self._fragments(out, nal, header, nal[0] >> 1 & 0x3F, 2, timestamp, marker=last)
+                self._fragments(out, nal, header, nal[0] >> 1 & 0x3F, timestamp, marker=last)
         return b"".join(out)
 
     def aac(self, unit: bytes, ticks: int) -> bytes:
@@ -135,9 +137,10 @@ class RtpTrack:
         return struct.pack(">cBH", b"$", self._channel + 1, len(data)) + data
 
     def _fragments(
-        self, out: list[bytes], nal: bytes, header: bytes, kind: int, skip: int, timestamp: int, *, marker: bool
+        self, out: list[bytes], nal: bytes, header: bytes, kind: int, timestamp: int, *, marker: bool
     ) -> None:
-        view = memoryview(nal)[skip:]
+        """Cut a NAL unit into fragmentation units that begin with `header` and a byte of flags and `kind`."""
+        view = memoryview(nal)[len(header) :]  # the header takes the place of the unit's own
         step = self._payload_max - len(header) - 1
         for start in range(0, len(view), step):
             piece = view[start : start + step]
@@ -146,6 +149,9 @@ class RtpTrack:
             self._packet(out, b"".join((header, bytes([flags]), piece)), timestamp, marker=marker and last)
 
     def _packet(self, out: list[bytes], payload: bytes, timestamp: int, *, marker: bool) -> None:
+        if self._lose and self._dice.random() < self._lose:
+            self.sequence = (self.sequence + 1) & 0xFFFF
+            return
         if self._corrupt and self._dice.random() < self._corrupt:
             damaged = bytearray(payload)
             damaged[self._dice.randrange(len(damaged))] ^= 1 << self._dice.randrange(8)
@@ -159,11 +165,6 @@ class RtpTrack:
         self.octets += len(payload)
 
 
-def _leading(nals: Sequence[bytes], wanted: object) -> int:
+def _leading(nals: Sequence[bytes], wanted: Callable[[bytes], bool]) -> int:
     """Return how many NAL units from the front fulfil `wanted`."""
-    count = 0
-    for nal in nals:
-        if not callable(wanted) or not wanted(nal):
-            break
-        count += 1
-    return count
+    return next((index for index, nal in enumerate(nals) if not wanted(nal)), len(nals))

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from anr_watch.camera.core import Core
-from anr_watch.camera.faults import Faults, Hang
+from anr_watch.camera.faults import Faults
 from anr_watch.camera.listener import Connection
-from anr_watch.camera.query import Target, Window, instant_text, read_range, read_url
+from anr_watch.camera.query import Target, Window, read_range, read_url
 from anr_watch.camera.rtp import RtpTrack
 from anr_watch.camera.sdp import AUDIO_PAYLOAD, AUDIO_TRACK, VIDEO_PAYLOAD, VIDEO_TRACK, describe
 from anr_watch.camera.sender import FOR_EVER, VIDEO_CLOCK, Sender, Tracks
 from anr_watch.camera.storage import Run
+from anr_watch.log import redact
 
 _REASONS: Final = {
     200: "OK",
@@ -64,6 +65,7 @@ class RtspConnection:
         self._target: Target | None = None
         self._base = ""
         self._tracks = Tracks()
+        self._sender: Sender | None = None
         self._sending: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
@@ -90,13 +92,12 @@ class RtspConnection:
 
     async def _requests(self, group: asyncio.TaskGroup) -> None:
         while (request := await self._read()) is not None:
-            reply = await self._answer(request, group)
+            reply = await self._answer(request)
             if reply is None:
                 continue
             await self._send(request, reply)
-            if request.method == "PLAY" and reply.status == 200 and self._sending is None:
-                sender = self._sender
-                self._sending = group.create_task(sender.run(), name=f"send-{self._connection.number}")
+            if self._sender is not None and self._sending is None:
+                self._sending = group.create_task(self._sender.run(), name=f"send-{self._connection.number}")
             if request.method == "TEARDOWN" and reply.status == 200:
                 return
 
@@ -128,7 +129,8 @@ class RtspConnection:
             return Request(words[0].upper(), words[1], headers)
 
     async def _send(self, request: Request, reply: Reply) -> None:
-        head = f"RTSP/1.0 {reply.status} {_REASONS.get(reply.status, 'Error')}\r\nCSeq: {request.headers.get('cseq', '0')}\r\n"
+        head = f"RTSP/1.0 {reply.status} {_REASONS.get(reply.status, 'Error')}\r\n"
+        head += f"CSeq: {request.headers.get('cseq', '0')}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         if reply.body:
             head += f"Content-Length: {len(reply.body)}\r\n"
@@ -140,38 +142,44 @@ class RtspConnection:
     def _journal(self, kind: str, **detail: object) -> None:
         self._core.journal.add(kind, connection=self._connection.number, **detail)
 
-    async def _answer(self, request: Request, group: asyncio.TaskGroup) -> Reply | None:
+    async def _answer(self, request: Request) -> Reply | None:
+        """Return the answer, None for none at all."""
         method = request.method
-        self._journal(method.lower(), url=request.url)
+        self._journal(method.lower(), url=redact(request.url))
         try:
-            target = self._target if self._target and self._session else self._read_target(request.url)
-        except ValueError:
+            target = self._target or self._read_target(request.url)
+        except (ValueError, OverflowError):
             return Reply(400)
         faults = self._faults_for(target)
-        if faults.hang.value == method.lower() and faults.hang is not Hang.NONE:
+        if faults.hang.value == method.lower():
             return None
         if method == "OPTIONS":
             return Reply(headers={"Public": _METHODS})
         if self._core.faults.unauthorized or not self._auth.accepts(method, request.headers.get("authorization")):
             return Reply(401, {"WWW-Authenticate": self._auth.challenge()})
-        if method == "GET_PARAMETER":
-            return Reply(headers={"Session": self._session} if self._session else {})
-        if method == "TEARDOWN":
-            self._stop_sending()
-            self._core.close_replay(self._session, torn_down=True)
+        if method in {"GET_PARAMETER", "TEARDOWN"}:
+            if method == "TEARDOWN":
+                self._tear_down()
             return Reply(headers={"Session": self._session} if self._session else {})
         if target is None:
             return Reply(404)
-        forced = self._forced_status(method, faults)
+        return await self._answer_stream(request, target, faults)
+
+    async def _answer_stream(self, request: Request, target: Target, faults: Faults) -> Reply:
+        forced = self._forced_status(request.method, faults)
         if forced:
             return Reply(forced)
-        if method == "DESCRIBE":
+        if request.method == "DESCRIBE":
             return await self._describe(request, target, faults)
-        if method == "SETUP":
+        if request.method == "SETUP":
             return self._setup(request, target, faults)
-        if method == "PLAY":
+        if request.method == "PLAY":
             return self._play(request, target, faults)
         return Reply(405, {"Allow": _METHODS})
+
+    def _tear_down(self) -> None:
+        self._stop_sending()
+        self._core.close_replay(self._session, torn_down=True)
 
     def _read_target(self, url: str) -> Target | None:
         return read_url(url, device_zone=self._core.zone, utc_read_as=self._core.utc_read_as)
@@ -214,6 +222,8 @@ class RtspConnection:
         first_free = 0 if self._tracks.video is None and self._tracks.audio is None else 2
         if "RTP/AVP/TCP" not in transport:
             return Reply(461)
+        if not self._session and not target.live and self._core.replay_busy():
+            return Reply(453)
         channels = _INTERLEAVED.search(transport)
         channel = int(channels[1]) if channels else first_free
         if track == AUDIO_TRACK and self._core.tone.kind in AUDIO_PAYLOAD:
@@ -225,8 +235,6 @@ class RtspConnection:
         else:
             return Reply(404)
         if not self._session:
-            if not target.live and self._core.replay_busy():
-                return Reply(453)
             self._session = secrets.token_hex(4)
             self._target = target
             self._base = re.sub(r"/trackID=\d+$", "", request.url).rstrip("/")
@@ -245,42 +253,41 @@ class RtspConnection:
             timestamp_offset=secrets.randbits(32),
             mtu_bytes=self._core.spec.mtu_bytes,
             corrupt=faults.corrupt,
+            lose=faults.lose,
             corrupt_seed=faults.corrupt_seed,
         )
 
     def _play(self, request: Request, target: Target, faults: Faults) -> Reply:
         if not self._session or not self._tracks.all():
             return Reply(454)
-        if self._sending is not None:
+        if self._sender is not None:
             return Reply(455)
-        fps = self._core.spec.film.fps
+        film, storage = self._core.spec.film, self._core.storage
+        window: Window | None = None
         if target.live:
-            gop = self._core.spec.film.gop_frames
-            now = self._core.spec.film.first_frame_at(self._core.storage.now_us())
-            runs = [Run(-(-now // gop) * gop, FOR_EVER)]
-            range_text = "npt=now-"
-            window: Window | None = None
+            next_key = film.key_frame_before(film.first_frame_at(storage.now_us()) + film.gop_frames - 1)
+            runs, range_text = [Run(next_key, FOR_EVER)], "npt=now-"
         else:
             try:
                 window = read_range(request.headers.get("range"), self._core.utc_read_as) or target.window
             except ValueError:
                 return Reply(457)
-            if window is None:
+            runs = storage.runs(window, faults) if window is not None else []
+            if window is None or not (runs or faults.empty_window):
                 return Reply(457)
-            runs = self._core.storage.runs(window, faults)
-            if not runs and not faults.empty_window:
-                return Reply(457)
-            offset_us = self._core.storage.clock_offset_us
-            start_us = self._core.spec.film.frame_us(runs[0].first) + offset_us if runs else window.start_us
-            end_text = instant_text(window.end_us) if window.end_us is not None else ""
-            range_text = f"clock={instant_text(start_us)}-{end_text}"
-        infos = []
-        for number, track in ((VIDEO_TRACK, self._tracks.video), (AUDIO_TRACK, self._tracks.audio)):
-            if track is not None:
-                at = track.timestamp(runs[0].first * track.clock_rate // fps if runs else 0)
-                infos.append(f"url={self._base}/trackID={number};seq={track.sequence};rtptime={at}")
+            start_us = film.frame_us(runs[0].first) + storage.clock_offset_us if runs else window.start_us
+            range_text = f"clock={Window(start_us, window.end_us)}"
         self._sender = Sender(self._core, self._connection, self._tracks, runs, faults, live=target.live)
         self._journal(
             "playing", live=target.live, window=str(window or ""), runs=[(run.first, run.end) for run in runs]
         )
-        return Reply(headers={"Session": self._session, "Range": range_text, "RTP-Info": ",".join(infos)})
+        info = self._rtp_info(runs[0].first if runs else 0)
+        return Reply(headers={"Session": self._session, "Range": range_text, "RTP-Info": info})
+
+    def _rtp_info(self, first: int) -> str:
+        infos = []
+        for number, track in ((VIDEO_TRACK, self._tracks.video), (AUDIO_TRACK, self._tracks.audio)):
+            if track is not None:
+                at = track.timestamp(first * track.clock_rate // self._core.spec.film.fps)
+                infos.append(f"url={self._base}/trackID={number};seq={track.sequence};rtptime={at}")
+        return ",".join(infos)

@@ -30,7 +30,8 @@ def _video(film: Film) -> list[str]:
     coded = [base64.b64encode(nal).decode() for nal in sets]
     if film.spec.codec is VideoCodec.H264:
         name = "H264"
-        parameters = f"packetization-mode=1;profile-level-id={sets[0][1:4].hex().upper()};sprop-parameter-sets={','.join(coded)}"
+        profile = sets[0][1:4].hex().upper()
+        parameters = f"packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={','.join(coded)}"
     else:
         name = "H265"
         parameters = f"sprop-vps={coded[0]};sprop-sps={coded[1]};sprop-pps={coded[2]}"

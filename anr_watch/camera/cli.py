@@ -1,0 +1,223 @@
+"""`anr-watch camera`: runs one simulated camera as a process until it is told to stop; it decides nothing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Final, TextIO
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from anr_watch.camera.audio import AudioKind
+from anr_watch.camera.auth import AuthScheme
+from anr_watch.camera.control import Control
+from anr_watch.camera.core import CameraSpec
+from anr_watch.camera.device import Replay, SimulatedCamera
+from anr_watch.camera.faults import Faults
+from anr_watch.camera.film import FilmSpec, VideoCodec
+from anr_watch.errors import ParseError
+from anr_watch.instants import parse_instant
+from anr_watch.log import redact
+
+DESCRIPTION: Final = "Run a simulated camera with onboard storage: live and replay over RTSP, replay over HTTP."
+EPILOG: Final = f"""examples:
+  CAMERA_PASSWORD=secret anr-watch camera --rtsp-port 8554
+      any player can show rtsp://admin:secret@127.0.0.1:8554/live
+  anr-watch camera --password-file pw --audio pcma --fault stall_after_s=20 --fault end=lone_bye
+  anr-watch camera --codec h265 --hole 2026-06-13T12:01:00Z/2026-06-13T12:02:00Z --clock-offset 1.5
+  anr-watch camera --json --control
+      then one JSON object per line on stdin: {{"cmd": "offline"}}  {{"cmd": "online"}}
+      {{"cmd": "faults", "clear": true, "cut_after_s": 5}}  {{"cmd": "journal", "since": 0}}
+      {{"cmd": "wait", "kind": "play", "timeout_s": 5}}  {{"cmd": "status"}}  {{"cmd": "stop"}}
+
+faults (NAME=VALUE): {", ".join(field.name for field in fields(Faults))}
+
+The password comes from --password-file or the environment variable CAMERA_PASSWORD; without either it is "camera".
+"""
+
+
+class _Refused(Exception):  # noqa: N818 - what the user asked for cannot be done; not an error of ours
+    """An argument that cannot be used; the text says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the camera's arguments, description and examples to a parser."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--name", default="cam", help="name in the journal (default: cam)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    add("--rtsp-port", type=int, default=0, metavar="PORT", help="default: any free port")
+    add("--http-port", type=int, default=0, metavar="PORT", help="default: any free port")
+    add("--camera-number", type=int, default=1, metavar="N", help="number in the pictures (default: 1)")
+    add("--codec", type=VideoCodec, choices=list(VideoCodec), default=VideoCodec.H264)
+    add("--size", default="320x180", metavar="WxH", help="default: 320x180")
+    add("--fps", type=int, default=15, help="pictures per second (default: 15)")
+    add("--gop", type=int, default=15, metavar="FRAMES", help="pictures from key frame to key frame (default: 15)")
+    add("--b-frames", type=int, default=0, metavar="N", help="B-frames between others (default: 0)")
+    add("--bitrate", type=int, default=0, metavar="BPS", help="fill pictures up to this rate in bits per second")
+    add("--audio", type=AudioKind, choices=list(AudioKind), default=AudioKind.NONE)
+    add("--user", default="admin", help="default: admin")
+    add("--password-file", type=Path, metavar="FILE", help="file with the password in its first line")
+    add("--auth", type=AuthScheme, choices=list(AuthScheme), default=AuthScheme.DIGEST)
+    add("--replay-limit", type=int, default=1, metavar="N", help="replay sessions at once, then 453 (default: 1)")
+    add("--http-limit", type=int, default=0, metavar="N", help="HTTP downloads at once, then 503 (default: any)")
+    add("--speed", type=float, default=0.0, metavar="X", help="replay at X times real time (default: 0, unthrottled)")
+    add("--mtu", type=int, default=1400, metavar="BYTES", help="largest RTP packet (default: 1400)")
+    add("--clock-offset", type=float, default=0.0, metavar="S", help="seconds the camera's clock runs ahead")
+    add("--zone", default="UTC", help="IANA zone of the camera's wall clock, for Dahua URLs (default: UTC)")
+    add("--hole", action="append", default=[], metavar="FROM/TO", help="nothing was recorded then (RFC 3339)")
+    add("--retention", type=float, metavar="S", help="seconds of footage the card keeps (default: all)")
+    add("--closing", type=float, default=0.0, metavar="S", help="newest seconds that cannot be replayed yet")
+    add("--fault", action="append", default=[], metavar="NAME=VALUE", help="may be given several times; names below")
+    add("--offline", action="store_true", help="start with closed ports")
+    add("--control", action="store_true", help="end when stdin ends")
+    add("--json", action="store_true", help="print ports and URLs as one JSON object")
+    add("--verbose", action="store_true", help="write the journal to stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the camera until SIGTERM, SIGINT, `stop`, or the end of stdin with `--control`.
+
+    Returns:
+        0 when it was told to stop, 1 when a port is taken, 2 when an argument makes no sense.
+    """
+    try:
+        spec = _spec(args)
+        camera = SimulatedCamera(spec)
+        _prepare(camera, args)
+    except _Refused as error:
+        _tell(f"anr-watch camera: {redact(str(error))}", sys.stderr)
+        return 2
+    try:
+        asyncio.run(_serve(camera, args))
+    except OSError as error:
+        _tell(f"anr-watch camera: cannot listen on {spec.host}: {error.strerror or error}", sys.stderr)
+        return 1
+    return 0
+
+
+def _spec(args: argparse.Namespace) -> CameraSpec:
+    width, _, height = args.size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise _Refused(f"--size {args.size} is not a size (right: 320x180)")
+    try:
+        film = FilmSpec(
+            camera_number=args.camera_number,
+            codec=args.codec,
+            width=int(width),
+            height=int(height),
+            fps=args.fps,
+            gop_frames=args.gop,
+            b_frames=args.b_frames,
+            bitrate_bps=args.bitrate,
+        )
+        ZoneInfo(args.zone)
+    except ZoneInfoNotFoundError:
+        raise _Refused(f"--zone {args.zone} is not a time zone (right: Europe/Berlin)") from None
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+    return CameraSpec(
+        name=args.name,
+        film=film,
+        audio=args.audio,
+        username=args.user,
+        password=_password(args.password_file),
+        auth=args.auth,
+        host=args.host,
+        rtsp_port=args.rtsp_port,
+        http_port=args.http_port,
+        replay_limit=args.replay_limit,
+        http_limit=args.http_limit,
+        replay_speed=args.speed,
+        clock_offset_s=args.clock_offset,
+        zone=args.zone,
+        mtu_bytes=args.mtu,
+    )
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get("CAMERA_PASSWORD") or "camera"
+    try:
+        return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Refused(f"--password-file {file}: {error}") from None
+
+
+def _prepare(camera: SimulatedCamera, args: argparse.Namespace) -> None:
+    try:
+        for hole in args.hole:
+            start, _, end = hole.partition("/")
+            camera.storage.holes.append((parse_instant(start), parse_instant(end)))
+        camera.faults.update(dict(fault.partition("=")[::2] for fault in args.fault))
+    except (ParseError, ValueError) as error:
+        raise _Refused(str(error)) from None
+    camera.storage.retention_s = args.retention
+    camera.storage.closing_s = args.closing
+    if args.verbose:
+        camera.journal.echo = _to_stderr
+
+
+def _to_stderr(text: str) -> None:
+    _tell(redact(text), sys.stderr)
+
+
+def _tell(text: str, stream: TextIO) -> None:
+    """Write a line at once: another process waits for it."""
+    stream.write(text + "\n")
+    stream.flush()
+
+
+async def _serve(camera: SimulatedCamera, args: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    async with camera:
+        control = Control(camera)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, control.stopped.set)
+        if args.offline:
+            await camera.go_offline()
+        _announce(camera, as_json=args.json)
+        async with asyncio.TaskGroup() as group:
+            commands = group.create_task(_obey(control, ends=args.control), name="camera-control")
+            await control.stopped.wait()
+            commands.cancel()
+
+
+def _announce(camera: SimulatedCamera, *, as_json: bool) -> None:
+    facts: dict[str, str | int] = {"rtsp_port": camera.rtsp_port, "http_port": camera.http_port}
+    facts["live"] = redact(camera.url_live())
+    facts["replay"] = redact(camera.url_replay_template())
+    facts["http_replay"] = redact(camera.url_replay_template(Replay.MEDIAMTX))
+    text = json.dumps(facts) if as_json else "  ".join(f"{name} {value}" for name, value in facts.items())
+    _tell(text, sys.stdout)
+
+
+async def _obey(control: Control, *, ends: bool) -> None:
+    async for line in _lines(sys.stdin):
+        if line.strip():
+            _tell(json.dumps(await control.execute(line)), sys.stdout)
+    if ends:
+        control.stopped.set()
+
+
+async def _lines(stream: TextIO | None) -> AsyncIterator[bytes]:
+    """Give the lines of stdin: a pipe, a terminal or a socket by events, a file as it is."""
+    if stream is None or stream.closed:
+        return
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    try:
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
+    except (ValueError, OSError):  # a regular file or /dev/null, which cannot be waited for and never block
+        for line in await asyncio.to_thread(stream.buffer.readlines):
+            yield line
+        return
+    while line := await reader.readline():
+        yield line
