@@ -7,6 +7,7 @@
     +-- StorageError       the recordings folder cannot take files (full, read-only, gone): stop fills, wait for room
     +-- ReplayRefused      nothing can be asked of this camera (no URL, bad template, sealed password): park it
     +-- ParseError         text that somebody else wrote does not have the form it must have
+    +-- UsageError         what a person asked for makes no sense (unknown camera, window in the future)
 
 Texts are one line, say what, where and what would be right, and never hold a secret.
 """
@@ -68,3 +69,7 @@ class ReplayRefused(AnrWatchError):  # noqa: N818 - names what happened to the r
 
 class ParseError(AnrWatchError):
     """A text from outside does not have the form it must have."""
+
+
+class UsageError(AnrWatchError):
+    """What a person asked for on the command line makes no sense; the text says what would."""
