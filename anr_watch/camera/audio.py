@@ -62,6 +62,11 @@ class Tone:
         for number in range(math.ceil(start_s / step), math.ceil(end_s / step)):
             yield Block(ticks=number * self.block_samples, data=coded[number % len(coded)])
 
+    def prepare(self) -> None:
+        """Code the sound now (AAC takes some 0.1 s), so that no stream has to wait for it."""
+        if self.kind is not AudioKind.NONE:
+            _ = self._coded
+
     @cached_property
     def _coded(self) -> tuple[bytes, ...]:
         if self.kind is AudioKind.AAC:

@@ -25,6 +25,7 @@ from anr_watch.camera.nal import filler_nal, is_metadata, split_annexb
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPRITE_PX: Final = 16
+_FILLER_STEP: Final = 256
 
 
 class VideoCodec(StrEnum):
@@ -183,7 +184,8 @@ class Film:
         h265 = spec.codec is VideoCodec.H265
         nals = tuple(nal for nal in split_annexb(data) if not is_metadata(nal, h265=h265))
         missing = spec.bitrate_bps // (8 * spec.fps) - sum(map(len, nals))
-        filler_bytes = spec.padding_bytes + max(0, missing)
+        # In steps, so that pictures share a few fillers instead of keeping one each.
+        filler_bytes = spec.padding_bytes + max(0, -(-missing // _FILLER_STEP) * _FILLER_STEP)
         if filler_bytes:
             filler = self._filler.get(filler_bytes)
             if filler is None:

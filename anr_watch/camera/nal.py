@@ -16,7 +16,7 @@ def split_annexb(data: bytes) -> list[bytes]:
     """Return the NAL units of an Annex B byte stream, without start codes."""
     marks = list(_START_CODE.finditer(data))
     ends = [mark.start() for mark in marks[1:]] + [len(data)]
-    return [data[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
+    return [data[mark.end() : end] for mark, end in zip(marks, ends, strict=False)]
 
 
 def h264_type(nal: bytes) -> int:

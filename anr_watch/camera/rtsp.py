@@ -211,6 +211,7 @@ class RtspConnection:
                 return Reply(404)
         film = self._core.film_shown(faults)
         await film.gop_soon(0)
+        await asyncio.to_thread(self._core.tone.prepare)
         body = describe(film, self._core.tone, target).encode()
         base = request.url.rstrip("/") + "/"
         return Reply(headers={"Content-Base": base, "Content-Type": "application/sdp"}, body=body)
