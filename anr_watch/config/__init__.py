@@ -1,5 +1,7 @@
 """Configuration: `config.toml` and the environment become frozen, checked settings, or every problem at once."""
 
+from anr_watch.config.loading import load
+from anr_watch.config.reading import find
 from anr_watch.config.settings import (
     CameraSettings,
     DatabaseSettings,
@@ -22,4 +24,6 @@ __all__ = [
     "RecordingsSettings",
     "Settings",
     "WatchSettings",
+    "find",
+    "load",
 ]
