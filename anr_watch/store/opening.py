@@ -1,0 +1,133 @@
+"""Opening the database: whose it is, whether we can work beside its owner, our own tables brought up to date.
+
+The only place where it is opened, once per run. Its files are never opened by other means, not even to copy or hash
+them: closing a plain descriptor drops SQLite's locks, and another process may then delete the write-ahead log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import aiosqlite
+
+from anr_watch.clock import Clock
+from anr_watch.config.settings import CameraSettings, DatabaseSettings
+from anr_watch.errors import ContractError, StoreUnavailable
+from anr_watch.model import ReplayOptions
+from anr_watch.store import contract, outbox, schema
+from anr_watch.store.connection import Access, Reader, Session, Writer, connect, mapped
+from anr_watch.store.reading import Options
+from anr_watch.store.store import Store, identity_of
+from anr_watch.store.values import Mode
+
+
+@asynccontextmanager
+async def open_store(
+    settings: DatabaseSettings,
+    clock: Clock,
+    *,
+    cameras: Sequence[CameraSettings] = (),
+    overrides: Mapping[str, ReplayOptions] | None = None,
+    replay: ReplayOptions | None = None,
+    max_gap_hours: float = 24.0,
+    readonly: bool = False,
+    outbox_rows: int = outbox.MAX_ROWS,
+) -> AsyncIterator[Store]:
+    """Open the database, check that we can work beside its owner, and bring our own tables up to date.
+
+    `readonly` creates, migrates and writes nothing, and works beside a running daemon. `max_gap_hours` bounds
+    what counts as missing in facts, waits and status.
+
+    Raises:
+        StoreUnavailable: the database is not there yet, not ready, or locked for the whole busy time.
+        ContractError: it is not a database we can work with, in one line.
+        StorageError: it cannot be written.
+    """
+    path, busy_s = settings.path, settings.busy_timeout_s
+    options = Options(cameras, overrides or {}, replay or ReplayOptions())
+    may_create = not readonly and (settings.mode == "standalone" or (settings.mode == "auto" and bool(cameras)))
+    async with AsyncExitStack() as stack:
+        found = await asyncio.to_thread(contract.inspect_file, path)
+        create = may_create and found is not contract.Found.FILE
+        if found is not contract.Found.FILE and not create:
+            raise StoreUnavailable(f"{path}: the database is not there yet")
+        if create:
+            await asyncio.to_thread(_make_folder, path)
+        access: Access = "ro" if readonly else "rwc" if create else "rw"
+        first = await stack.enter_async_context(_connected(path, access, busy_s))
+        identity = await asyncio.to_thread(identity_of, path)
+        prober = Reader(first, path, busy_s)
+        mode = await prober.read(lambda session: contract.whose(session, path, settings.mode, may_create=may_create))
+        await _set_pragmas(first, path, write=not readonly, ours=mode is Mode.STANDALONE)
+        if create:
+            await asyncio.to_thread(path.chmod, 0o600)  # it names every camera
+        if mode is Mode.HELDAR or readonly:
+            await prober.read(lambda session: contract.check(session, path))
+        if readonly:
+            writer, reader = None, prober
+            prepared = await reader.read(lambda session: schema.is_prepared(session, path))
+        else:
+            writer = Writer(first, path, busy_s)
+            await writer.transact(lambda session: _prepare(session, mode, path, cameras, clock.now()))
+            second = await stack.enter_async_context(_connected(path, "rw", busy_s))
+            await _set_pragmas(second, path, write=False, ours=False)
+            reader, prepared = Reader(second, path, busy_s), True
+        if identity is None or await asyncio.to_thread(identity_of, path) != identity:
+            raise StoreUnavailable(f"{path}: was replaced while it was opened")
+        yield Store(
+            path=path,
+            identity=identity,
+            mode=mode,
+            prepared=prepared,
+            clock=clock,
+            reader=reader,
+            writer=writer,
+            options=options,
+            max_gap_hours=max_gap_hours,
+            outbox_rows=outbox_rows,
+        )
+
+
+@asynccontextmanager
+async def _connected(path: Path, access: Access, busy_timeout_s: float) -> AsyncIterator[aiosqlite.Connection]:
+    """Open a connection; only opening it is mapped, errors of the body are the body's."""
+    async with AsyncExitStack() as stack:
+        with mapped(path):
+            connection = await stack.enter_async_context(connect(path, access, busy_timeout_s))
+        yield connection
+
+
+async def _prepare(
+    session: Session, mode: Mode, path: Path, cameras: Sequence[CameraSettings], now: datetime
+) -> None:
+    await schema.migrate(session, mode, path)
+    if mode is Mode.STANDALONE:
+        await schema.configure_cameras(session, cameras, now)
+        await contract.check(session, path)
+    await schema.prune(session, now)
+
+
+async def _set_pragmas(connection: aiosqlite.Connection, path: Path, *, write: bool, ours: bool) -> None:
+    """Set what the kernel sets on its own connections; the journal mode of its database is never changed."""
+    with mapped(path):
+        session = Session(connection)
+        if not write:
+            await session.all("PRAGMA query_only = on")
+            return
+        if ours:
+            await session.all("PRAGMA journal_mode = wal")
+        await session.all("PRAGMA foreign_keys = on")
+        journal = await session.one("PRAGMA journal_mode")
+        if journal is not None and journal[0] == "wal":
+            await session.all("PRAGMA synchronous = normal")  # safe in WAL mode only
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ContractError(f"{path.parent}: the database's folder cannot be made: {error.strerror}") from error

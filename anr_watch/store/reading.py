@@ -1,0 +1,278 @@
+"""What is read on every event: cameras, pending gaps, coverage. Cheap by construction, and it never writes.
+
+Gaps are reached from `cameras` through the unique key (camera_id, gap_start), bounded below by time. The kernel's
+other index (fill_state, camera_id) would walk every pending row ever left to age: the unary plus keeps SQLite off it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from anr_watch.config.settings import CameraSettings
+from anr_watch.errors import ParseError
+from anr_watch.instants import format_instant
+from anr_watch.model import Camera, CameraFacts, Gap, ReplayOptions, Segment, Window, merge, total_s
+from anr_watch.states import Reason
+from anr_watch.store import rows
+from anr_watch.store.connection import Session
+from anr_watch.store.values import Look, Wait
+
+# A gap that began this long before the wanted hours is still found if it ends within them.
+LONGEST_GAP = timedelta(days=32)
+# A segment is looked for this far before a window; one longer than that is found as the last before it.
+_LONGEST_SEGMENT = timedelta(hours=2)
+# Of one camera's newest rows by start, the one that ends last is its newest footage.
+_NEWEST_ROWS = 16
+_TEXT_SLACK = timedelta(seconds=1)  # texts are compared to the second, instants decide
+
+SQL_CAMERAS = """
+    SELECT c.id, c.name, c.vendor, c.address, c.rtsp_port, c.username, c.password, c.record_stream, c.record_audio,
+           c.segment_seconds, c.anr_enabled, c.anr_replay_url_template, c.enabled, c.record_enabled, c.record_mode,
+           s.state AS status
+    FROM cameras AS c LEFT JOIN camera_status AS s ON s.camera_id = c.id
+"""
+SQL_PENDING = """
+    SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
+    FROM cameras AS c CROSS JOIN recording_gaps AS g
+    WHERE g.camera_id = c.id AND g.gap_start >= ?1 AND +g.fill_state = 'pending'
+        AND (g.gap_end > ?2 OR g.gap_start > ?2)
+"""
+SQL_PENDING_OF_CAMERA = """
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
+    FROM recording_gaps WHERE camera_id = ? AND gap_start >= ? AND +fill_state = 'pending' AND gap_end > ?
+"""
+SQL_GAP = """
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
+    FROM recording_gaps WHERE id = ?
+"""
+SQL_GAPS_IN = """
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
+    FROM recording_gaps WHERE camera_id = ? AND gap_start >= ? AND gap_start < ? AND gap_end > ?
+"""
+SQL_ASKED = """
+    SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
+    FROM anr_gaps AS o JOIN recording_gaps AS g ON g.id = o.gap_id
+    WHERE o.origin = 'command' AND g.fill_state = 'pending'
+"""
+SQL_WAITS = """
+    SELECT g.id AS gap_id, a.reason, a.next_at, a.tries
+    FROM cameras AS c CROSS JOIN recording_gaps AS g LEFT JOIN anr_gaps AS o ON o.gap_id = g.id
+    JOIN anr_attempts AS a ON a.id = coalesce(
+        (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = g.id ORDER BY n.number DESC LIMIT 1), o.left_by)
+    WHERE g.camera_id = c.id AND g.gap_start >= ?1 AND +g.fill_state = 'pending'
+        AND (g.gap_end > ?2 OR g.gap_start > ?2)
+        AND a.ended_at IS NOT NULL AND a.tries > 0
+"""
+SQL_SEGMENTS = """
+    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+    FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?
+    UNION ALL
+    SELECT * FROM (
+        SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+        FROM segments WHERE camera_id = ? AND start_time < ? ORDER BY start_time DESC LIMIT 1)
+"""
+SQL_NEWEST = """
+    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+    FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT ?
+"""
+
+
+def bounds(now: datetime, max_gap_hours: float) -> tuple[str, str]:
+    """Return the two text bounds of the queries for pending gaps: lowest start, lowest end (a little generous)."""
+    oldest = now - timedelta(hours=max_gap_hours)
+    # The day is for times that are not written in UTC; their texts are up to 14 h off.
+    day = timedelta(days=1)
+    return format_instant(oldest - LONGEST_GAP), format_instant(oldest - day)
+
+
+def is_wanted(gap: Gap, now: datetime, max_gap_hours: float) -> bool:
+    """Say whether any part of the gap lies in the last `max_gap_hours`."""
+    return gap.window.end > now - timedelta(hours=max_gap_hours)
+
+
+class Options:
+    """What config.toml adds to the cameras of the database."""
+
+    def __init__(
+        self, cameras: Sequence[CameraSettings], overrides: Mapping[str, ReplayOptions], replay: ReplayOptions
+    ) -> None:
+        self.configured = {camera.id: camera for camera in cameras}
+        self._overrides = overrides
+        self._replay = replay
+
+    def of(self, camera_id: str) -> ReplayOptions:
+        """Return how a camera wants to be asked."""
+        return self._overrides.get(camera_id, self._replay)
+
+    def applied(self, camera: Camera) -> Camera:
+        """Return a standalone database's camera with what is never stored: credentials and the template."""
+        settings = self.configured.get(camera.id)
+        if settings is None:
+            return camera
+        return replace(
+            camera,
+            username=settings.username or None,
+            password=settings.password or None,
+            replay_url_template=settings.replay_url_template or None,
+            options=self._overrides.get(camera.id, settings.options),
+        )
+
+
+async def look(
+    session: Session,
+    now: datetime,
+    max_gap_hours: float,
+    options: Options,
+    *,
+    standalone: bool,
+    prepared: bool = True,
+) -> Look:
+    """Return all cameras and the pending gaps that reach into the last `max_gap_hours`."""
+    cameras: dict[str, Camera] = {}
+    malformed: list[tuple[str, str]] = []
+    for row in await session.all(SQL_CAMERAS):
+        try:
+            camera = rows.camera_of(row, options.of(str(row["id"])))
+        except ParseError as error:
+            malformed.append((rows.shown(row["id"]), f"camera: {error}"))
+        else:
+            cameras[camera.id] = options.applied(camera) if standalone else camera
+    gaps: list[Gap] = []
+    for row in await session.all(SQL_PENDING, bounds(now, max_gap_hours)):
+        try:
+            gap = rows.gap_of(row)
+        except ParseError as error:
+            malformed.append((rows.shown(row["id"]), f"gap: {error}"))
+        else:
+            if gap.camera_id in cameras and is_wanted(gap, now, max_gap_hours):
+                gaps.append(gap)
+    asked = await _asked(session) if prepared else []
+    known = {gap.id for gap in gaps}
+    gaps += [gap for gap in asked if gap.camera_id in cameras and gap.id not in known]
+    return Look(cameras, tuple(gaps), tuple(malformed), frozenset(gap.id for gap in asked))
+
+
+async def _asked(session: Session) -> list[Gap]:
+    found: list[Gap] = []
+    for row in await session.all(SQL_ASKED):
+        with contextlib.suppress(ParseError):
+            found.append(rows.gap_of(row))
+    return found
+
+
+async def gaps_in(session: Session, camera_id: str, window: Window) -> list[Gap]:
+    """Return the camera's readable rows of any state that share time with the window, by start."""
+    found: list[Gap] = []
+    lowest, end = format_instant(window.start - LONGEST_GAP), format_instant(window.end + _TEXT_SLACK)
+    start = format_instant(window.start - _TEXT_SLACK)
+    for row in await session.all(SQL_GAPS_IN, (camera_id, lowest, end, start)):
+        try:
+            gap = rows.gap_of(row)
+        except ParseError:
+            continue
+        if gap.window.overlaps(window):
+            found.append(gap)
+    return sorted(found, key=lambda gap: gap.window)
+
+
+async def gap(session: Session, gap_id: str) -> Gap | None:
+    """Return the row with this id; None if there is none or it cannot be read."""
+    row = await session.one(SQL_GAP, (gap_id,))
+    try:
+        return None if row is None else rows.gap_of(row)
+    except ParseError:
+        return None
+
+
+async def pending(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> list[Gap]:
+    """Return one camera's readable pending gaps that reach into the last `max_gap_hours`."""
+    found: list[Gap] = []
+    for row in await session.all(SQL_PENDING_OF_CAMERA, (camera_id, *bounds(now, max_gap_hours))):
+        try:
+            gap = rows.gap_of(row)
+        except ParseError:
+            continue  # `look` reports it
+        if is_wanted(gap, now, max_gap_hours):
+            found.append(gap)
+    return found
+
+
+async def facts(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> CameraFacts:
+    """Return what is missing of a camera's last `max_gap_hours` and how its newest try ended.
+
+    Overlapping rows count once, what is older than the hours not at all.
+    """
+    gaps = await pending(session, camera_id, now, max_gap_hours)
+    oldest = now - timedelta(hours=max_gap_hours)
+    windows = [Window(max(gap.window.start, oldest), gap.window.end) for gap in gaps]
+    row = await session.one(
+        "SELECT * FROM anr_attempts WHERE camera_id = ? AND ended_at IS NOT NULL ORDER BY ended_at DESC, rowid DESC"
+        " LIMIT 1",
+        (camera_id,),
+    )
+    try:
+        last = None if row is None else rows.attempt_of(row)
+    except ParseError:
+        last = None
+    return CameraFacts(camera_id, len(gaps), total_s(merge(windows)), last)
+
+
+async def waits(session: Session, now: datetime, max_gap_hours: float) -> dict[str, Wait]:
+    """Return how the newest try at each wanted pending gap ended; a residual inherits from the try that left it."""
+    found: dict[str, Wait] = {}
+    for row in await session.all(SQL_WAITS, bounds(now, max_gap_hours)):
+        if row["reason"] in Reason.__members__.values():
+            found[row["gap_id"]] = Wait(rows.optional_instant(row, "next_at"), row["tries"], Reason(row["reason"]))
+    return found
+
+
+async def segments(session: Session, camera_id: str, window: Window) -> list[Segment]:
+    """Return the readable segments of a camera that share time with `window`, by start."""
+    low = format_instant(window.start - _LONGEST_SEGMENT)
+    found: list[Segment] = []
+    high = format_instant(window.end + _TEXT_SLACK)
+    for row in await session.all(SQL_SEGMENTS, (camera_id, low, high, camera_id, low)):
+        try:
+            segment = rows.segment_of(row)
+        except ParseError:
+            continue  # a row that covers nothing we could name
+        if segment.window.overlaps(window):
+            found.append(segment)
+    return sorted(found, key=lambda segment: segment.window)
+
+
+async def newest_segment(session: Session, camera_id: str) -> tuple[Segment, str] | None:
+    """Return the segment that ends last, with the text of its end."""
+    best: tuple[Segment, str] | None = None
+    for row in await session.all(SQL_NEWEST, (camera_id, _NEWEST_ROWS)):
+        try:
+            segment = rows.segment_of(row)
+        except ParseError:
+            continue
+        if best is None or segment.window.end > best[0].window.end:
+            best = segment, row["end_time"]
+    return best
+
+
+async def segment_path_text(session: Session, camera_id: str, file: Path, root: Path) -> str:
+    """Return `segments.path` for a file of ours, built as the kernel builds it.
+
+    The kernel deletes files without a row of exactly its text, so the folder's text is taken from the camera's
+    newest row, else from the newest row of any camera, else from the configured recordings folder.
+
+    Raises:
+        ValueError: the file is not in the camera's folder below `root`.
+    """
+    relative = file.relative_to(root / camera_id).as_posix()
+    newest = await session.one(
+        "SELECT camera_id, path FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT 1", (camera_id,)
+    ) or await session.one("SELECT camera_id, path FROM segments ORDER BY end_time DESC LIMIT 1")
+    if newest is not None and isinstance(newest["path"], str):
+        head, found, _ = f"/{newest['path']}".rpartition(f"/{newest['camera_id']}/")
+        if found:
+            return f"{head}/{camera_id}/{relative}"[1:]
+    return f"{root.as_posix()}/{camera_id}/{relative}"
