@@ -1,0 +1,446 @@
+"""One connection to the broker, used once; the only module that knows aiomqtt and paho. It judges no content.
+
+What the library leaves open is closed here, each with a test:
+
+- name resolution, TCP, TLS and its files run in a thread of our own that a stop can abandon (the library's runs in
+  the loop's executor, which a process waits for when it ends);
+- a connection that is lost before it was accepted ends the attempt at once, not after the time-out of 10 s;
+- the broker's word on each publish (a PUBACK may say "not authorized") and its limits reach the caller;
+- messages are acknowledged when they were handled, in the order they came (MQTT 5, 4.6), not when they arrived;
+- a writer is never registered for a closed socket: its number may by then be another connection's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from socket import socket
+from typing import NoReturn
+
+import aiomqtt
+from paho.mqtt import client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from anr_watch.config import MqttSettings
+from anr_watch.errors import AnrWatchError
+from anr_watch.log import one_line
+from anr_watch.model import Message
+from anr_watch.mqtt.dial import DialError, dial
+from anr_watch.mqtt.topics import MAX_TOPIC_BYTES, can_publish
+
+WINDOW = 20  # messages without a PUBACK: what mosquitto allows a client by default (max_inflight_messages)
+MAX_PACKET_BYTES = 1024 * 1024  # what we let the broker send us (MQTT 5)
+RECEIVE_MAXIMUM = 100  # how many unacknowledged messages the broker may send us (MQTT 5)
+INBOX_LIMIT = 10_000  # messages of QoS 0 waiting to be handled; more are dropped and counted
+_MAX_PAYLOAD_BYTES = 268_435_455 - 2 * MAX_TOPIC_BYTES  # what MQTT's four length bytes leave
+FAILURE = 0x80  # reason codes from here on say no (MQTT 5, 2.4)
+SESSION_TAKEN_OVER = 0x8E
+
+# Lost connections and refusals are reported by us, once; the library would log each of its reads and writes.
+_WIRE = logging.getLogger("anr_watch.mqtt.wire")
+_WIRE.setLevel(logging.CRITICAL)
+
+_REFUSALS = {
+    0x84: "the broker does not speak this MQTT version: set mqtt.version",
+    0x85: "the broker does not take this client id: set mqtt.client_id",
+    0x86: "the broker refuses the user name or password",
+    0x87: "the broker refuses the user name or password, or their rights (not authorized)",
+    0x8A: "the broker has banned this client",
+}
+
+
+class Loss(StrEnum):
+    """How a connection failed or ended, as far as what to do next depends on it."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    CLOSED = "closed"  # by the broker or the network
+    SILENT = "silent"  # no answer in time
+    TAKEN_OVER = "taken_over"  # another client came with our id
+
+
+class LinkLost(AnrWatchError):  # noqa: N818 - a state of the world, not a mistake
+    """There is no connection, or no longer; the text is one line for a person."""
+
+    def __init__(self, text: str, loss: Loss) -> None:
+        self.loss = loss
+        super().__init__(one_line(text, 300))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long is waited for the broker, in seconds."""
+
+    connect_s: float = 10.0  # name, TCP, TLS and CONNACK together
+    answer_s: float = 10.0  # SUBACK, PUBACK
+    farewell_s: float = 1.0  # PUBACK of the last message
+    leave_s: float = 0.3  # for DISCONNECT to be written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Incoming:
+    """One message from the broker. `expires_in_s`, `response_topic` and `correlation` come with MQTT 5 only."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    qos: int
+    mid: int
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expires_in_s: int | None = None
+
+
+class _Inbox(asyncio.Queue[aiomqtt.Message]):
+    """The library's queue, which may not raise: it would log a line for each message it drops."""
+
+    dropped = 0
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        # QoS 1 is bounded by the receive maximum; dropping it here would leave it unacknowledged for ever.
+        if item.qos == 0 and self.qsize() >= INBOX_LIMIT:
+            self.dropped += 1
+        else:
+            super().put_nowait(item)
+
+
+class Link:
+    """An accepted connection. All methods belong to the loop's thread; made by `connect` only."""
+
+    def __init__(self, client: aiomqtt.Client, settings: MqttSettings) -> None:
+        self.session_present = False
+        self.max_packet_bytes: int | None = None  # what the broker takes, if it says so
+        self.retains = True
+        self._settings = settings
+        self._client = client
+        self._paho = client._client  # noqa: SLF001 - aiomqtt 2 has no way to acknowledge, or to read CONNACK and PUBACK
+        self._window = WINDOW
+        loop = asyncio.get_running_loop()
+        self._accepted: asyncio.Future[None] = loop.create_future()
+        self._lost: asyncio.Future[LinkLost] = loop.create_future()
+        self._waiting: deque[tuple[Message, Properties | None, Callable[[int], None]]] = deque()
+        self._unacknowledged: dict[int, Callable[[int], None]] = {}
+        self._receipts: deque[Incoming] = deque()
+        self._handled: set[Incoming] = set()
+        self._paho.manual_ack_set(True)  # noqa: FBT003 - paho's signature
+        self._paho.max_inflight_messages_set(0)  # no limit there: paho cannot follow the broker's, `_window` does
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_publish = self._on_publish
+        self._paho.on_socket_register_write = self._on_socket_register_write
+        client._disconnected.add_done_callback(self._on_library_error)  # noqa: SLF001 - set when reading raised
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._lost.done()
+
+    @property
+    def dropped(self) -> int:
+        """How many messages of QoS 0 were dropped because too many waited."""
+        inbox = self._client._queue  # noqa: SLF001 - the queue is ours, the library holds it
+        return inbox.dropped if isinstance(inbox, _Inbox) else 0
+
+    @property
+    def backlog(self) -> int:
+        """How many messages wait to be handled."""
+        return len(self._client.messages)
+
+    async def until_lost(self) -> NoReturn:
+        """Wait for the end of the connection.
+
+        Raises:
+            LinkLost: always.
+        """
+        await asyncio.wait((self._lost,))
+        raise self._lost.result()
+
+    async def subscribe(self, filters: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Subscribe at QoS 1 and return the filters the broker refused.
+
+        Raises:
+            LinkLost: the connection ended, or no answer came in time.
+        """
+        try:
+            codes = await self._client.subscribe([(name, 1) for name in filters], timeout=timeout_s)
+        except aiomqtt.MqttError as error:
+            raise self._failure(error, "no answer to SUBSCRIBE") from None
+        numbers = [code.value if isinstance(code, ReasonCode) else code for code in codes]
+        return [name for name, number in zip(filters, numbers, strict=False) if number >= FAILURE]
+
+    def send(
+        self, message: Message, done: Callable[[int], None] | None = None, *, properties: Properties | None = None
+    ) -> None:
+        """Send at QoS 1, at most the window at a time and in the order of the calls; `done` gets the PUBACK's code.
+
+        Raises:
+            ValueError: the message cannot be put into a packet (topic or size).
+        """
+        if not can_publish(message.topic) or len(message.payload) > _MAX_PAYLOAD_BYTES:
+            raise ValueError(f"cannot be published: {message.topic[:100]!r} with {len(message.payload)} bytes")
+        self._waiting.append((message, properties, done or _nothing))
+        if len(self._waiting) == 1:
+            self._pump()
+
+    async def publish(self, message: Message, *, timeout_s: float, properties: Properties | None = None) -> None:
+        """Send and wait for the broker's word.
+
+        Raises:
+            LinkLost: the connection ended, no PUBACK in time, or the broker says no.
+        """
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def done(code: int) -> None:
+            if not answer.done():
+                answer.set_result(code)
+
+        self.send(message, done, properties=properties)
+        await asyncio.wait((answer, self._lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise self._failure(None, "no PUBACK")
+        if answer.result() >= FAILURE:
+            name = reason_name(answer.result())
+            raise LinkLost(f"the broker does not take messages for {message.topic}: {name}", Loss.REFUSED)
+
+    async def receive(self) -> Incoming:
+        """Return the next message. `acknowledge` it when it is handled.
+
+        Raises:
+            LinkLost: the connection ended.
+        """
+        try:
+            message = await anext(aiter(self._client.messages))
+        except aiomqtt.MqttError as error:
+            raise self._failure(error, "closed") from None
+        told = message.properties
+        incoming = Incoming(
+            topic=str(message.topic),
+            payload=message.payload,
+            retained=message.retain,
+            qos=message.qos,
+            mid=message.mid,
+            response_topic=getattr(told, "ResponseTopic", None),
+            correlation=getattr(told, "CorrelationData", None),
+            expires_in_s=getattr(told, "MessageExpiryInterval", None),
+        )
+        if incoming.qos:
+            self._receipts.append(incoming)
+        return incoming
+
+    def acknowledge(self, incoming: Incoming) -> None:
+        """Note that a message is handled; it and those before it are acknowledged as far as they all are."""
+        if incoming.qos:
+            self._handled.add(incoming)
+        while self._receipts and self._receipts[0] in self._handled:
+            first = self._receipts.popleft()
+            self._handled.discard(first)
+            if not self.is_lost:
+                self._paho.ack(first.mid, first.qos)
+
+    def _pump(self) -> None:
+        while self._waiting and len(self._unacknowledged) < self._window and not self.is_lost:
+            message, properties, done = self._waiting.popleft()
+            retain = message.retain and self.retains
+            info = self._paho.publish(message.topic, message.payload, 1, retain, properties)
+            self._unacknowledged[info.mid] = done
+
+    def _failure(self, error: object, what: str) -> LinkLost:
+        if self._lost.done():
+            return self._lost.result()
+        return LinkLost(f"{what} within the time-out" if error is None else f"{what}: {error}", Loss.SILENT)
+
+    def _lose(self, text: str, loss: Loss) -> None:
+        if not self._lost.done():
+            self._lost.set_result(LinkLost(text, loss))
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.ConnectFlags,
+        code: ReasonCode,
+        told: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            self._lose(_REFUSALS.get(code.value, f"the broker refuses the connection: {code}"), Loss.REFUSED)
+            return
+        self.session_present = flags.session_present
+        self._window = min(WINDOW, getattr(told, "ReceiveMaximum", WINDOW))
+        self.max_packet_bytes = getattr(told, "MaximumPacketSize", None)
+        self.retains = bool(getattr(told, "RetainAvailable", 1))
+        self._client._on_connect(client, userdata, flags, code, told)  # noqa: SLF001 - it waits for this itself
+        if not self._accepted.done():
+            self._accepted.set_result(None)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: object,
+        flags: paho.DisconnectFlags,
+        code: ReasonCode,
+        told: Properties | None,
+    ) -> None:
+        if code.value == SESSION_TAKEN_OVER:
+            self._lose("another client has connected with our client id", Loss.TAKEN_OVER)
+        elif flags.is_disconnect_packet_from_server and code.is_failure:
+            self._lose(f"the broker ended the connection: {code}", Loss.CLOSED)
+        elif code.value == _KEEPALIVE_TIMEOUT:
+            self._lose("the broker does not answer any more", Loss.SILENT)
+        elif not self._accepted.done():
+            self._lose("the connection was closed before the broker accepted it", Loss.CLOSED)
+        else:
+            self._lose("the connection was closed", Loss.CLOSED)
+        self._client._on_disconnect(client, userdata, flags, code, told)  # noqa: SLF001 - ends its message iterator
+
+    def _on_publish(
+        self, client: paho.Client, userdata: object, mid: int, code: ReasonCode, told: Properties | None
+    ) -> None:
+        del client, userdata, told
+        done = self._unacknowledged.pop(mid, None)
+        if done is not None:
+            done(code.value)
+        self._pump()
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
+        # The connection is opened in the loop's thread, so there is no need to come back later, when the socket may
+        # be closed and its number somebody else's.
+        del userdata
+        asyncio.get_running_loop().add_writer(sock.fileno(), client.loop_write)
+
+    def _on_library_error(self, disconnected: asyncio.Future[None]) -> None:
+        error = None if disconnected.cancelled() else disconnected.exception()
+        self._lose(f"the connection was closed: {error or 'by us'}", Loss.CLOSED)
+
+    def _open(self, sock: socket, properties: Properties | None) -> None:
+        # paho connects inside `connect`; the socket is there already.
+        self._paho._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001 - see the module's text
+        settings = self._settings
+        if properties is None:
+            self._paho.connect(settings.host, settings.port, settings.keepalive_s)
+        else:
+            self._paho.connect(
+                settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties
+            )
+
+    async def _accept(self) -> None:
+        await asyncio.wait((self._accepted, self._lost), return_when=asyncio.FIRST_COMPLETED)
+        if self._lost.done():
+            raise self._lost.result()
+
+    async def _leave(self, farewell: Message | None, patience: Patience) -> None:
+        if not self.is_lost and farewell is not None:
+            with contextlib.suppress(LinkLost):  # frozen or gone: the will says the same
+                await self.publish(farewell, timeout_s=patience.farewell_s)
+        if not self.is_lost:
+            self._paho.disconnect()
+            await asyncio.wait((self._lost,), timeout=patience.leave_s)
+
+    async def _close(self) -> None:
+        self._lose("the connection was closed by us", Loss.CLOSED)
+        self._paho._sock_close()  # noqa: SLF001 - paho has no public way to let go of a socket
+        for future in (self._client._connected, self._client._disconnected):  # noqa: SLF001 - nobody waits for them now
+            future.cancel()
+        task = self._client._misc_task  # noqa: SLF001 - its cancellation was asked for by closing the socket
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+# What paho makes of a PINGRESP that did not come (MQTT_ERR_KEEPALIVE).
+_KEEPALIVE_TIMEOUT = 0x8D
+
+
+def _nothing(code: int) -> None:
+    del code
+
+
+def reason_name(code: int) -> str:
+    """Return the standard's name of a PUBACK's reason code."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except KeyError:
+        return f"reason 0x{code:02x}"
+
+
+def properties_of_publish(*, content_type: str, correlation: bytes | None = None) -> Properties:
+    """Return MQTT 5 properties for a message of ours; its payload is always UTF-8 text."""
+    properties = _properties(PacketTypes.PUBLISH)
+    properties.PayloadFormatIndicator = 1
+    properties.ContentType = content_type
+    if correlation is not None:
+        properties.CorrelationData = correlation
+    return properties
+
+
+def _properties(packet: int) -> Properties:
+    return Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves this one unannotated
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    settings: MqttSettings, *, client_id: str, will: Message, farewell: Message, patience: Patience
+) -> AsyncIterator[Link]:
+    """Connect, and disconnect at the end: in order with `farewell` published, or by force within `patience`.
+
+    Raises:
+        LinkLost: no connection; or, out of the block, whatever the block raised.
+    """
+    version_5 = settings.version == "5"
+    try:
+        async with asyncio.timeout(patience.connect_s):
+            sock = await dial(settings, timeout_s=patience.connect_s)
+            try:
+                link = _prepared(settings, client_id, will)
+                link._open(sock, _connect_properties(settings) if version_5 else None)  # noqa: SLF001 - same module
+            except BaseException:
+                sock.close()
+                raise
+            try:
+                await link._accept()  # noqa: SLF001 - same module
+            except BaseException:
+                await link._close()  # noqa: SLF001 - same module
+                raise
+    except DialError as error:
+        raise LinkLost(str(error), Loss.UNREACHABLE) from None
+    except TimeoutError:
+        raise LinkLost(f"no answer within {patience.connect_s:g} s", Loss.SILENT) from None
+    try:
+        yield link
+    finally:
+        try:
+            await link._leave(farewell, patience)  # noqa: SLF001 - same module
+        finally:
+            await link._close()  # noqa: SLF001 - same module
+
+
+def _prepared(settings: MqttSettings, client_id: str, will: Message) -> Link:
+    version_5 = settings.version == "5"
+    client = aiomqtt.Client(
+        settings.host,
+        settings.port,
+        username=settings.username or None,
+        password=settings.password.reveal() if settings.password else None,
+        logger=_WIRE,
+        identifier=client_id,
+        queue_type=_Inbox,
+        protocol=aiomqtt.ProtocolVersion.V5 if version_5 else aiomqtt.ProtocolVersion.V311,
+        will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+        clean_session=None if version_5 else False,
+        keepalive=settings.keepalive_s,
+    )
+    return Link(client, settings)
+
+
+def _connect_properties(settings: MqttSettings) -> Properties:
+    properties = _properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = settings.session_expiry_s
+    properties.MaximumPacketSize = MAX_PACKET_BYTES
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    return properties

@@ -1,0 +1,306 @@
+"""Keeps one connection to the broker: birth and will, what is heard, what is published, and coming back.
+
+It decides when to connect; what messages mean stands in `presence_rules`, `commands` and `events`, and what is done
+about them is the handlers' business. What is heard over MQTT are hints: after every connect the owner is told to look
+at everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from anr_watch.clock import Clock
+from anr_watch.config import MqttSettings
+from anr_watch.errors import AnrWatchError
+from anr_watch.log import Repeated
+from anr_watch.model import Message
+from anr_watch.mqtt import commands
+from anr_watch.mqtt.events import OFFLINE, ONLINE
+from anr_watch.mqtt.link import Incoming, Link, LinkLost, Loss, Patience, connect, properties_of_publish
+from anr_watch.mqtt.publisher import Outbox, Publisher
+from anr_watch.mqtt.topics import Topics
+from anr_watch.presence import Evidence
+from anr_watch.sources.presence_rules import Rules
+
+LOG = logging.getLogger("anr_watch.mqtt")
+FIRST_DELAY_S, LAST_DELAY_S = 0.5, 60.0
+STABLE_S = 10.0  # a connection that held this long ends the back-off
+STATUS_S = 60.0  # the birth is sent again: a late will of an earlier connection may have overwritten it
+RIVAL_TIMES, RIVAL_WITHIN_S = 3, 60.0  # so many take-overs say that somebody else uses our client id
+COMMANDS_WAITING = 50
+COMMAND_S = 30.0  # longer than the store's busy time-out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handlers:
+    """What the session tells its owner, all in the loop's thread and in the order things happened.
+
+    `on_evidence`, `on_connected` and `on_disconnected` must return at once. `on_connected` means: look at everything
+    again; it also comes when messages were lost for other reasons. `birth` is published after `online` on each
+    connect.
+    """
+
+    cameras: Callable[[], Collection[str]]
+    on_evidence: Callable[[Evidence], None]
+    on_command: Callable[[commands.Command], Awaitable[commands.Reply]]
+    on_connected: Callable[[], None] = lambda: None
+    on_disconnected: Callable[[], None] = lambda: None
+    birth: Callable[[], Sequence[Message]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    incoming: Incoming
+    verb: str
+    deadline_s: float | None  # monotonic: the sender's message expiry
+
+
+class Session:
+    """MQTT as the daemon sees it: `run` it as one task, set `wake` after rows were committed to the outbox."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        outbox: Outbox,
+        wake: asyncio.Event,
+        handlers: Handlers,
+        clock: Clock,
+        patience: Patience | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """Prepare; nothing is connected before `run`.
+
+        Raises:
+            ValueError: a presence rule's topic is no pattern; the text names it.
+        """
+        self.topics = Topics(settings.base, settings.node)
+        self.rules = Rules(settings.presence)
+        self.client_id = settings.client_id or f"anr-watch-{settings.node}"
+        self.ignored: Counter[str] = Counter()  # why messages were no evidence
+        self._settings, self._handlers, self._clock = settings, handlers, clock
+        self._patience = patience or Patience()
+        self._chance = chance or random.Random()  # noqa: S311 - jitter, not a secret
+        self._version_5 = settings.version == "5"
+        self._publisher = Publisher(outbox, wake, clock, answer_s=self._patience.answer_s, version_5=self._version_5)
+        self._connected = asyncio.Event()
+        self._trouble = _Trouble(f"MQTT broker {settings.host}:{settings.port}")
+        self._rivals = _Rivals(self.client_id)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and knows our subscriptions."""
+        return self._connected.is_set()
+
+    async def until_connected(self) -> None:
+        """Wait for the next connection, or return at once if there is one."""
+        await self._connected.wait()
+
+    async def flushed(self) -> None:
+        """Wait until the outbox is empty; only useful with a time-out, as the broker may be away."""
+        await self._publisher.flushed()
+
+    async def run(self) -> NoReturn:
+        """Connect, and again after every loss, until cancelled; then say `offline` and leave within 2 s."""
+        if self._settings.tls and self._settings.tls_insecure:
+            LOG.warning("mqtt.tls_insecure is set: the broker's certificate is not checked")
+        failures = 0
+        while True:
+            lost, accepted_s = await self._one_connection()
+            now_s = self._clock.monotonic()
+            held_s = 0.0 if accepted_s is None else now_s - accepted_s
+            self._publisher.link_lost(lost)
+            self._trouble.failed(lost, now_s)
+            failures = 1 if held_s >= STABLE_S else failures + 1
+            # MQTT 3.1.1 has no word for a take-over: the connection just closes soon after it was accepted.
+            brief = not self._version_5 and lost.loss is Loss.CLOSED and accepted_s is not None
+            taken = lost.loss is Loss.TAKEN_OVER or (brief and held_s < STABLE_S)
+            rivals = taken and self._rivals.taken_over(now_s, surely=self._version_5)
+            await self._clock.sleep(back_off_s(failures, self._chance.random(), slow=rivals))
+
+    async def _one_connection(self) -> tuple[LinkLost, float | None]:
+        """Return how the connection ended or why there was none, and when the broker accepted it."""
+        accepted_s: float | None = None
+        offline = Message("", self.topics.status, OFFLINE, retain=True)
+        lost = LinkLost("the connection ended", Loss.CLOSED)
+        try:
+            async with connect(
+                self._settings, client_id=self.client_id, will=offline, farewell=offline, patience=self._patience
+            ) as link:
+                accepted_s = self._clock.monotonic()
+                await self._introduce(link)
+                try:
+                    await self._serve(link)
+                finally:
+                    self._connected.clear()
+                    self._handlers.on_disconnected()
+        except* LinkLost as several:
+            lost = _first(several)
+        return lost, accepted_s
+
+    async def _introduce(self, link: Link) -> None:
+        filters = [self.topics.commands, *self.rules.filters]
+        refused = await link.subscribe(filters, timeout_s=self._patience.answer_s)
+        for name in refused:
+            LOG.error("the broker does not let us subscribe to %s: check its access list", name)
+        online = Message("", self.topics.status, ONLINE, retain=True)
+        for message in (online, *self._handlers.birth()):
+            await link.publish(message, timeout_s=self._patience.answer_s)
+        self._trouble.worked()
+        LOG.info("connected to the broker as %s", self.client_id, extra={"session_present": link.session_present})
+        self._connected.set()
+        self._handlers.on_connected()
+
+    async def _serve(self, link: Link) -> None:
+        asked: asyncio.Queue[_Asked] = asyncio.Queue(COMMANDS_WAITING)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(link.until_lost(), name="mqtt-until-lost")
+            group.create_task(self._receive(link, asked), name="mqtt-receive")
+            group.create_task(self._answer(link, asked), name="mqtt-commands")
+            group.create_task(self._publisher.drain(link), name="mqtt-publish")
+            group.create_task(self._repeat_status(link), name="mqtt-status")
+
+    async def _repeat_status(self, link: Link) -> NoReturn:
+        online = Message("", self.topics.status, ONLINE, retain=True)
+        while True:
+            await self._clock.sleep(STATUS_S)
+            await link.publish(online, timeout_s=self._patience.answer_s)
+
+    async def _receive(self, link: Link, asked: asyncio.Queue[_Asked]) -> NoReturn:
+        dropped = 0
+        while True:
+            incoming = await link.receive()
+            verb = self.topics.verb(incoming.topic)
+            if verb is None:
+                self._hear(incoming)
+                link.acknowledge(incoming)
+            elif incoming.retained:  # somebody's mistake that would come back on every connect
+                self.ignored["retained_command"] += 1
+                LOG.warning("a retained message on %s is ignored", incoming.topic)
+                link.acknowledge(incoming)
+            else:
+                self._accept(link, asked, incoming, verb)
+            if link.dropped > dropped and link.backlog == 0:
+                LOG.warning("%d messages came faster than they could be handled", link.dropped - dropped)
+                dropped = link.dropped
+                self._handlers.on_connected()
+
+    def _hear(self, incoming: Incoming) -> None:
+        found = self.rules.match(
+            incoming.topic,
+            incoming.payload,
+            retained=incoming.retained,
+            at=self._clock.now(),
+            cameras=self._handlers.cameras(),
+        )
+        self.ignored.update(found.ignored)
+        for evidence in found.evidence:
+            self._handlers.on_evidence(evidence)
+
+    def _accept(self, link: Link, asked: asyncio.Queue[_Asked], incoming: Incoming, verb: str) -> None:
+        expires_s = incoming.expires_in_s
+        deadline_s = None if expires_s is None else self._clock.monotonic() + expires_s
+        try:
+            asked.put_nowait(_Asked(incoming, verb, deadline_s))
+        except asyncio.QueueFull:
+            reply = commands.Reply(error=f"{COMMANDS_WAITING} commands are waiting already")
+            self._reply(link, incoming, verb, reply, None)
+            link.acknowledge(incoming)
+
+    async def _answer(self, link: Link, asked: asyncio.Queue[_Asked]) -> NoReturn:
+        while True:
+            one = await asked.get()
+            reply, transaction = await self._carried_out(one)
+            self._reply(link, one.incoming, one.verb, reply, transaction)
+            link.acknowledge(one.incoming)
+
+    async def _carried_out(self, one: _Asked) -> tuple[commands.Reply, commands.Transaction]:
+        transaction: commands.Transaction = None
+        try:
+            command = commands.parse(one.verb, one.incoming.payload)
+            transaction = command.transaction
+            if one.deadline_s is not None and self._clock.monotonic() >= one.deadline_s:
+                return commands.Reply(error="the command has expired"), transaction
+            async with asyncio.timeout(COMMAND_S):
+                return await self._handlers.on_command(command), transaction
+        except commands.CommandError as error:
+            return commands.Reply(error=str(error)), error.transaction
+        except AnrWatchError as error:
+            return commands.Reply(error=str(error)), transaction
+        except TimeoutError:
+            return commands.Reply(error=f"not done within {COMMAND_S:g} s"), transaction
+        except Exception:
+            LOG.exception("command %s failed", one.verb)
+            return commands.Reply(error="internal error; see the log"), transaction
+
+    def _reply(
+        self, link: Link, incoming: Incoming, verb: str, reply: commands.Reply, transaction: commands.Transaction
+    ) -> None:
+        topic = commands.reply_topic(self.topics, verb, incoming.response_topic, prefix=self._settings.reply_prefix)
+        properties = None
+        if self._version_5:
+            properties = properties_of_publish(content_type="application/json", correlation=incoming.correlation)
+        link.send(Message("", topic, commands.payload_of(reply, transaction)), properties=properties)
+
+
+class _Trouble:
+    """One line per kind of failure and half minute; another kind is told at once."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._text = what, ""
+        self._repeated = Repeated(LOG, what)
+
+    def failed(self, lost: LinkLost, at_s: float) -> None:
+        if str(lost) != self._text:
+            self._text, self._repeated = str(lost), Repeated(LOG, self._what)
+        self._repeated.failed(lost, at_s)
+
+    def worked(self) -> None:
+        self._text = ""
+        self._repeated.worked()
+
+
+class _Rivals:
+    """Notices that another client uses our id: each of the two throws the other out, for ever."""
+
+    def __init__(self, client_id: str) -> None:
+        self._client_id = client_id
+        self._times_s: deque[float] = deque(maxlen=RIVAL_TIMES)
+        self._told_s: float | None = None
+
+    def taken_over(self, now_s: float, *, surely: bool) -> bool:
+        """Note one take-over, and say whether there are so many that only waiting longer helps."""
+        self._times_s.append(now_s)
+        if len(self._times_s) < RIVAL_TIMES or now_s - self._times_s[0] > RIVAL_WITHIN_S:
+            return False
+        if self._told_s is None or now_s - self._told_s > 10 * RIVAL_WITHIN_S:
+            self._told_s = now_s
+            LOG.error(
+                "thrown out by the broker %d times within %.0f s: %s client connects as %r; "
+                "give each node its own mqtt.node or mqtt.client_id",
+                RIVAL_TIMES,
+                RIVAL_WITHIN_S,
+                "another" if surely else "probably another",
+                self._client_id,
+            )
+        return True
+
+
+def back_off_s(failures: int, chance: float, *, slow: bool = False) -> float:
+    """Return the wait in seconds after so many failures in a row, `chance` in [0, 1) being the jitter.
+
+    0.5 s at first, doubling to 60 s, of which the upper half is random so that many nodes do not come back together.
+    """
+    longest = LAST_DELAY_S if slow else min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
+    return max(FIRST_DELAY_S, longest * (0.5 + chance / 2))
+
+
+def _first(several: BaseExceptionGroup[LinkLost]) -> LinkLost:
+    one = several.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
