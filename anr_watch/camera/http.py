@@ -81,7 +81,8 @@ class HttpConnection:
         hit = self._core.faults.hits(live=False)
         faults = self._core.faults.copy() if hit else Faults()
         if faults.hang is Hang.GET:
-            await asyncio.Event().wait()
+            await self._connection.until_gone()
+            return False
         if self._core.faults.unauthorized or not self._auth.accepts(
             request.method, request.headers.get("authorization")
         ):
@@ -105,8 +106,8 @@ class HttpConnection:
         if self._core.http_busy():
             return await self._status(503)
         with self._core.download():
-            await self._send(runs if clip is not None else self._contiguous(runs), faults, window)
-        return True
+            await self._send_watched(runs if clip is not None else self._contiguous(runs), faults, window)
+        return False
 
     def _window(self, target: str, clip: re.Match[str] | None) -> Window | None:
         """Return the window a URL asks for; None for a path this camera does not have."""
@@ -135,6 +136,18 @@ class HttpConnection:
         await self._connection.write(head.encode() + b"\r\n\r\n")
         return True
 
+    async def _send_watched(self, runs: list[Run], faults: Faults, window: Window) -> None:
+        """Send the file; when the client leaves first, stop."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                number = self._connection.number
+                sending = group.create_task(self._send(runs, faults, window), name=f"send-{number}")
+                watching = group.create_task(self._connection.until_gone(), name=f"watch-{number}")
+                sending.add_done_callback(lambda _: watching.cancel())
+                watching.add_done_callback(lambda _: sending.cancel())
+        except* ConnectionError:
+            self._connection.abort()
+
     async def _send(self, runs: list[Run], faults: Faults, window: Window) -> None:
         """Send the mp4 in chunks; a stream that breaks off leaves the last chunk out."""
         self._core.journal.add(
@@ -145,7 +158,8 @@ class HttpConnection:
             runs=[(run.first, run.end) for run in runs],
         )
         await self._connection.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nAccept-Ranges: none\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nAccept-Ranges: none\r\n"
+            b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         outlet = Outlet(self._core, self._connection, faults, live=False)
         reason = "cancelled"

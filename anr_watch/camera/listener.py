@@ -32,17 +32,27 @@ class Connection:
         self._writer = writer
         self._silent = False
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._silent
+
     async def write(self, data: bytes) -> None:
-        """Send bytes, waiting while the client does not take them.
+        """Send bytes, waiting while the client does not take them; a silent connection drops them.
 
         Raises:
             ConnectionError: the client is gone.
         """
         if self._silent:
-            await asyncio.Event().wait()  # until the connection's task is cancelled
+            return
         self._writer.write(data)
         self.sent_bytes += len(data)
         await self._writer.drain()
+
+    async def until_gone(self) -> None:
+        """Ignore whatever the client sends until it closes."""
+        while await self.reader.read(65536):
+            pass
 
     def fall_silent(self) -> None:
         """Send nothing more, but keep the connection."""

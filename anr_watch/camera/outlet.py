@@ -43,7 +43,7 @@ class Outlet:
         faults, elapsed_s = self._faults, self.elapsed_s(position)
         if faults.stall_after_s is not None and elapsed_s >= faults.stall_after_s:
             self._core.journal.add("stall", connection=self._connection.number)
-            await asyncio.Event().wait()  # silent until the client gives up
+            await _cancelled()
         if faults.cut_after_s is not None and elapsed_s >= faults.cut_after_s:
             self._connection.close()
             return "cut"
@@ -69,11 +69,15 @@ class Outlet:
     async def write(self, data: bytes) -> None:
         """Write one picture's bytes whole, at no more than the rate that may be set at any time.
 
+        On a connection that has fallen silent it waits to be cancelled.
+
         Raises:
             ConnectionError: the client is gone.
         """
         if self.payload_bytes == 0 and data:
             self._core.journal.add("first_byte", connection=self._connection.number, live=self._live)
+        if self._connection.silent:
+            await _cancelled()
         async with self._connection.whole:
             start = 0
             while start < len(data):
@@ -103,3 +107,8 @@ class Outlet:
             pictures=self.pictures,
             bytes=self.payload_bytes,
         )
+
+
+async def _cancelled() -> None:
+    """Wait until the client gives up, whereupon the task that sends to it is cancelled."""
+    await asyncio.Event().wait()
