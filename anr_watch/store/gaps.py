@@ -38,6 +38,7 @@ class NewGap:
     attempts: int = 0
     last_attempt_at: str | None = None
     left_by: str | None = None
+    asked: bool = False
 
 
 async def camera_exists(session: Session, camera_id: str) -> bool:
@@ -84,8 +85,8 @@ async def insert(session: Session, new: NewGap, now: datetime) -> Gap:
         if found is not None:
             gap_id = str(found[0])
             await session.all(
-                "INSERT INTO anr_gaps (gap_id, origin, left_by, created_at) VALUES (?, ?, ?, ?)",
-                (gap_id, new.origin.value, new.left_by, at),
+                "INSERT INTO anr_gaps (gap_id, origin, asked, left_by, created_at) VALUES (?, ?, ?, ?, ?)",
+                (gap_id, new.origin.value, int(new.asked), new.left_by, at),
             )
             return Gap(gap_id, new.camera_id, new.window, start_text, end_text, new.state, new.attempts)
     raise AssertionError("four rows of one camera begin at the same instant and none can be read")
@@ -116,6 +117,20 @@ async def extend(session: Session, gap: Gap, end: datetime, end_text: str | None
     return Gap(gap.id, gap.camera_id, window, gap.start_text, text, gap.state, gap.attempts, gap.last_attempt_at)
 
 
+async def ask(session: Session, gap_id: str, now: datetime) -> None:
+    """Note that a person wants this gap, whatever its age."""
+    await session.all(
+        "INSERT INTO anr_gaps (gap_id, origin, asked, created_at) VALUES (?, 'kernel', 1, ?)"
+        " ON CONFLICT (gap_id) DO UPDATE SET asked = 1",
+        (gap_id, format_instant(now)),
+    )
+
+
+async def is_asked(session: Session, gap_id: str) -> bool:
+    """Say whether a person wants this gap."""
+    return await session.one("SELECT 1 FROM anr_gaps WHERE gap_id = ? AND asked = 1", (gap_id,)) is not None
+
+
 async def place(session: Session, new: NewGap, now: datetime) -> Gap | None:
     """Write a part of a split gap beside what is there; return the pending row that now holds missing time, if any.
 
@@ -124,6 +139,8 @@ async def place(session: Session, new: NewGap, now: datetime) -> Gap | None:
     """
     while (there := await starting_at(session, new.camera_id, new.window.start)) is not None:
         if there.state is FillState.PENDING and new.state is FillState.PENDING:
+            if new.asked:
+                await ask(session, there.id, now)
             return await extend(session, there, new.window.end, new.end_text) or there
         if there.window.end >= new.window.end:
             return there if there.state is FillState.PENDING else None
@@ -137,6 +154,7 @@ async def place(session: Session, new: NewGap, now: datetime) -> Gap | None:
             new.attempts,
             new.last_attempt_at,
             new.left_by,
+            new.asked,
         )
     gap = await insert(session, new, now)
     return gap if new.state is FillState.PENDING else None
@@ -148,10 +166,13 @@ async def register(
     """Note a gap that we found ourselves; see `Registered`."""
     if not await camera_exists(session, camera_id):
         return Registration(Registered.CAMERA_GONE, None)
+    asked = origin is Origin.COMMAND
     there = await starting_at(session, camera_id, window.start)
     if there is None:
-        new = NewGap(camera_id, window, FillState.PENDING, origin, start_text)
+        new = NewGap(camera_id, window, FillState.PENDING, origin, start_text, asked=asked)
         return Registration(Registered.INSERTED, await insert(session, new, now))
+    if asked and there.state is FillState.PENDING:
+        await ask(session, there.id, now)
     extended = await extend(session, there, window.end) if there.state is FillState.PENDING else None
     return Registration(Registered.EXTENDED if extended else Registered.KNOWN, extended or there)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from anr_watch.errors import ParseError
-from anr_watch.model import Attempt, Gap, Window, merge, total_s
+from anr_watch.model import Attempt, Gap
 from anr_watch.states import FillState, Presence
 from anr_watch.store import attempts, reading, rows
 from anr_watch.store.connection import Session
@@ -53,20 +53,27 @@ async def status(
     session: Session, options: Options, now: datetime, max_gap_hours: float, *, standalone: bool, prepared: bool
 ) -> list[StatusRow]:
     """Return one row per readable camera, by id; without our tables only what the kernel's say."""
-    view = await reading.look(session, now, max_gap_hours, options, standalone=standalone)
+    view = await reading.look(session, now, max_gap_hours, options, standalone=standalone, prepared=prepared)
     parked = await attempts.parked(session) if prepared else {}
     presences = await attempts.presences(session) if prepared else {}
-    oldest = now - timedelta(hours=max_gap_hours)
     result: list[StatusRow] = []
     for camera_id, camera in sorted(view.cameras.items()):
-        windows = [Window(max(g.window.start, oldest), g.window.end) for g in view.gaps if g.camera_id == camera_id]
+        gaps_here = [gap for gap in view.gaps if gap.camera_id == camera_id]
         running: Attempt | None = None
         last: Attempt | None = None
         if prepared:
             running, last = await attempts.newest_of_camera(session, camera_id)
         presence, since = presences.get(camera_id, (Presence.UNKNOWN, None))
-        missing_s = total_s(merge(windows))
         result.append(
-            StatusRow(camera, presence, since, parked.get(camera_id), len(windows), missing_s, running, last)
+            StatusRow(
+                camera=camera,
+                presence=presence,
+                presence_since=since,
+                parked=parked.get(camera_id),
+                pending_gaps=len(gaps_here),
+                missing_s=reading.missing_s(gaps_here, view.asked, now, max_gap_hours),
+                running=running,
+                last=last,
+            )
         )
     return result

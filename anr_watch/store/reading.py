@@ -56,7 +56,7 @@ SQL_GAPS_IN = """
 SQL_ASKED = """
     SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
     FROM anr_gaps AS o JOIN recording_gaps AS g ON g.id = o.gap_id
-    WHERE o.origin = 'command' AND g.fill_state = 'pending'
+    WHERE o.asked = 1 AND g.fill_state = 'pending'
 """
 SQL_WAITS = """
     SELECT g.id AS gap_id, a.reason, a.next_at, a.tries
@@ -66,6 +66,12 @@ SQL_WAITS = """
     WHERE g.camera_id = c.id AND g.gap_start >= ?1 AND +g.fill_state = 'pending'
         AND (g.gap_end > ?2 OR g.gap_start > ?2)
         AND a.ended_at IS NOT NULL AND a.tries > 0
+    UNION
+    SELECT g.id AS gap_id, a.reason, a.next_at, a.tries
+    FROM anr_gaps AS o JOIN recording_gaps AS g ON g.id = o.gap_id
+    JOIN anr_attempts AS a ON a.id = coalesce(
+        (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = g.id ORDER BY n.number DESC LIMIT 1), o.left_by)
+    WHERE o.asked = 1 AND g.fill_state = 'pending' AND a.ended_at IS NOT NULL AND a.tries > 0
 """
 SQL_SEGMENTS = """
     SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
@@ -201,14 +207,20 @@ async def pending(session: Session, camera_id: str, now: datetime, max_gap_hours
     return found
 
 
-async def facts(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> CameraFacts:
-    """Return what is missing of a camera's last `max_gap_hours` and how its newest try ended.
-
-    Overlapping rows count once, what is older than the hours not at all.
-    """
-    gaps = await pending(session, camera_id, now, max_gap_hours)
+def missing_s(gaps: Sequence[Gap], asked: frozenset[str], now: datetime, max_gap_hours: float) -> float:
+    """Return the seconds that are missing and wanted: overlaps once, too old time not unless it was asked for."""
     oldest = now - timedelta(hours=max_gap_hours)
-    windows = [Window(max(gap.window.start, oldest), gap.window.end) for gap in gaps]
+    windows = [
+        gap.window if gap.id in asked else Window(max(gap.window.start, oldest), gap.window.end) for gap in gaps
+    ]
+    return total_s(merge(windows))
+
+
+async def facts(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> CameraFacts:
+    """Return what is missing of a camera's last `max_gap_hours` (or asked for) and how its newest try ended."""
+    wanted = {gap.id: gap for gap in await pending(session, camera_id, now, max_gap_hours)}
+    asked = {gap.id: gap for gap in await _asked(session) if gap.camera_id == camera_id}
+    gaps = [*(wanted | asked).values()]
     row = await session.one(
         "SELECT * FROM anr_attempts WHERE camera_id = ? AND ended_at IS NOT NULL ORDER BY ended_at DESC, rowid DESC"
         " LIMIT 1",
@@ -218,7 +230,7 @@ async def facts(session: Session, camera_id: str, now: datetime, max_gap_hours: 
         last = None if row is None else rows.attempt_of(row)
     except ParseError:
         last = None
-    return CameraFacts(camera_id, len(gaps), total_s(merge(windows)), last)
+    return CameraFacts(camera_id, len(gaps), missing_s(gaps, frozenset(asked), now, max_gap_hours), last)
 
 
 async def waits(session: Session, now: datetime, max_gap_hours: float) -> dict[str, Wait]:

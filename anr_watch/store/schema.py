@@ -52,12 +52,14 @@ _OWN_1 = (
     "CREATE UNIQUE INDEX anr_attempts_open ON anr_attempts (gap_id) WHERE ended_at IS NULL",  # one try at a time
     """
     CREATE TABLE anr_gaps (
-        gap_id     TEXT PRIMARY KEY,  -- recording_gaps.id of a row that we inserted
-        origin     TEXT NOT NULL,     -- edge, command, indexer, residual
-        left_by    TEXT,              -- residual: anr_attempts.id of the try that left it, whose wait it inherits
-        created_at TEXT NOT NULL      -- when the row was inserted
+        gap_id     TEXT PRIMARY KEY,            -- recording_gaps.id of a row that we inserted or were asked for
+        origin     TEXT NOT NULL,               -- kernel, edge, command, indexer, residual
+        asked      INTEGER NOT NULL DEFAULT 0,  -- 1: a person wants it, whatever its age, until it is resolved
+        left_by    TEXT,                        -- residual: anr_attempts.id that left it, whose wait it inherits
+        created_at TEXT NOT NULL                -- when this note was made
     ) WITHOUT ROWID
     """,
+    "CREATE INDEX anr_gaps_asked ON anr_gaps (gap_id) WHERE asked = 1",
     """
     CREATE TABLE anr_outbox (
         id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of sending; never used twice

@@ -92,6 +92,7 @@ async def _split(
         _Kind.MISSING: FillState.FAILED if settlement.failed else FillState.PENDING,
         _Kind.UNTRIED: FillState.PENDING,
     }
+    asked = await gaps.is_asked(session, row.id)
     # The row becomes its first recorded part, or its first tried one; where another row begins at that instant
     # the first part of all is taken: its start is the row's own, which nothing can be in the way of.
     keeper = min(parts, key=lambda part: (part.kind, part.window.start))
@@ -124,6 +125,7 @@ async def _split(
             0 if fresh else count,
             None if fresh else tried_at or rows.text_or_none(row.last_attempt_at),
             settlement.attempt.id if settlement.attempt is not None and not fresh else None,
+            asked and states[part.kind] is FillState.PENDING,
         )
         placed = await gaps.place(session, new, now)
         if placed is not None:
@@ -153,6 +155,8 @@ async def _update(
             row.id,
         ),
     )
+    if state is not FillState.PENDING:
+        await session.all("UPDATE anr_gaps SET asked = 0 WHERE gap_id = ?", (row.id,))
 
 
 async def _tell_kernel(session: Session, event: KernelEvent, now: datetime) -> None:

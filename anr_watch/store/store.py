@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from anr_watch.clock import Clock
 from anr_watch.errors import StorageError
 from anr_watch.model import Attempt, CameraFacts, Gap, Message, Segment, Window
 from anr_watch.states import FillState, Presence, Reason
 from anr_watch.store import attempts, gaps, outbox, people, reading, settling
-from anr_watch.store.connection import Reader, Session, Writer
+from anr_watch.store.connection import Reader, Session, Work, Writer
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
     Announce,
@@ -37,6 +38,7 @@ from anr_watch.store.values import (
     Wait,
 )
 
+T = TypeVar("T")
 _REPORTED_MAX = 10_000  # malformed rows remembered, so that each is reported once
 
 
@@ -45,6 +47,7 @@ class Store:
 
     `mode` says whose database it is; `prepared` is False only for a read-only store on a database in which
     anr-watch has never run: then nothing of ours can be said, and the kernel's rows can be read all the same.
+    `outgoing` is set after each transaction that may have put messages into the outbox; whoever sends them clears it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Store:
         self._reported: set[tuple[str, str]] = set()
         self._version = 0
         self._seen_by_reader = self._seen_by_writer = -1
+        self.outgoing = asyncio.Event()
 
     @property
     def _writer(self) -> Writer:
@@ -186,7 +190,7 @@ class Store:
                 await self._announce(session, camera_id, told)
             return done
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def extend_gap(self, gap_id: str, end: datetime, announce: Announce | None = None) -> bool:
         """Move a pending gap's end to a later instant; False if it is not pending or ends no earlier."""
@@ -198,7 +202,7 @@ class Store:
             await self._announce(session, gap.camera_id, announce)
             return True
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def settle(self, settlement: Settlement, announce: Announce | None = None) -> Settled:
         """End a try: gap rows, attempt, the kernel's event and messages, in one transaction (see `settling`).
@@ -215,7 +219,7 @@ class Store:
                 facts = await self._announce(session, camera_id, announce)
             return Settled(outcome, row, left, facts)
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def retry(
         self, *, gap_id: str | None = None, camera_id: str | None = None, announce: Announce | None = None
@@ -233,13 +237,15 @@ class Store:
             if camera_id is not None:
                 chosen += await gaps.retryable(session, camera_id, now, self._hours)
             count = await gaps.retry(session, chosen)
+            if gap_id is not None and count and chosen[0].id == gap_id:
+                await gaps.ask(session, gap_id, now)
             cameras = {gap.camera_id for gap in chosen if gap.state is not FillState.FILLED}
             for one_id in sorted(cameras | ({camera_id} if camera_id else set())):
                 await attempts.unpark(session, one_id)
                 await self._announce(session, one_id, announce)
             return count
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     # ---- attempts and footage
 
@@ -256,7 +262,7 @@ class Store:
                 await self._announce(session, attempt.camera_id, told)
             return begun
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def add_segment(
         self, segment: Segment, *, attempt: Attempt | None = None, announce: Announce | None = None
@@ -273,7 +279,7 @@ class Store:
             await self._announce(session, segment.camera_id, announce)
             return inserted
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def save_progress(self, attempt: Attempt, messages: Sequence[Message] = ()) -> bool:
         """Write a running try's counters, with messages; False (and no messages) if it does not run any more."""
@@ -284,11 +290,11 @@ class Store:
                 await self._put(session, messages)
             return running
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def interrupt_open_attempts(self) -> int:
         """End every open try as interrupted; only for the holder of the lock on the recordings folder."""
-        return await self._writer.transact(lambda session: attempts.interrupt_open(session, self._clock.now()))
+        return await self._write(lambda session: attempts.interrupt_open(session, self._clock.now()))
 
     async def attempts(self, gap_id: str) -> list[Attempt]:
         """Return the tries at a gap, first one first."""
@@ -305,7 +311,7 @@ class Store:
             await attempts.park(session, camera_id, Parked(reason, detail, fingerprint, self._clock.now()))
             await self._announce(session, camera_id, announce)
 
-        await self._writer.transact(work)
+        await self._write(work)
 
     async def unpark(self, camera_id: str, announce: Announce | None = None) -> bool:
         """Let a camera be asked again; False if it was not parked."""
@@ -316,7 +322,7 @@ class Store:
                 await self._announce(session, camera_id, announce)
             return was_parked
 
-        return await self._writer.transact(work)
+        return await self._write(work)
 
     async def parked(self) -> dict[str, Parked]:
         """Return the parked cameras by id."""
@@ -331,7 +337,7 @@ class Store:
             await attempts.save_presence(session, camera_id, presence, since)
             await self._announce(session, camera_id, announce)
 
-        await self._writer.transact(work)
+        await self._write(work)
 
     async def presences(self) -> dict[str, tuple[Presence, datetime]]:
         """Return what was last believed about each camera, and since when."""
@@ -341,7 +347,7 @@ class Store:
 
     async def put(self, messages: Sequence[Message]) -> None:
         """Put messages that belong to no other change."""
-        await self._writer.transact(lambda session: self._put(session, messages))
+        await self._write(lambda session: self._put(session, messages))
 
     async def outbox(self, after_id: int, limit: int) -> list[OutboxRow]:
         """Return up to `limit` waiting messages with a row id above `after_id`, in order."""
@@ -386,6 +392,17 @@ class Store:
         )
 
     # ---- inside a transaction
+
+    async def _write(self, work: Work[T]) -> T:
+        """Carry out one transaction, then wake whoever empties the outbox.
+
+        Always, also for a cancelled caller and for a change that put nothing: a flag of "something was put" would
+        be shared with the next transaction, whose commit is still to come.
+        """
+        try:
+            return await self._writer.transact(work)
+        finally:
+            self.outgoing.set()
 
     async def _put(self, session: Session, messages: Sequence[Message]) -> None:
         await outbox.put(session, messages, self._clock.now(), self._outbox_rows)
