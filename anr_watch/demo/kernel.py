@@ -29,7 +29,7 @@ from urllib.parse import quote
 import av
 
 from anr_watch.clock import Clock, SystemClock
-from anr_watch.demo.recorder import NAME_FORMAT, Recorder, RecorderJob, RecorderState, StateChange
+from anr_watch.demo.recorder import NAME_FORMAT, FileOpened, Recorder, RecorderJob, RecorderState, StateChange
 from anr_watch.demo.tables import SegmentFacts, Tables
 from anr_watch.instants import format_instant
 from anr_watch.model import Secret
@@ -99,7 +99,7 @@ class Kernel:
     ) -> None:
         self._options = options
         self._clock: Clock = clock or SystemClock()
-        self._inbox: SimpleQueue[StateChange | _Command] = SimpleQueue()
+        self._inbox: SimpleQueue[StateChange | FileOpened | _Command] = SimpleQueue()
         self._tables = Tables(options.database)
         self._tables.migrated()
         self._cameras = {str(camera["id"]): camera for camera in cameras}
@@ -142,6 +142,8 @@ class Kernel:
                     item = None
                 if isinstance(item, StateChange):
                     self._state_changed(item)
+                elif isinstance(item, FileOpened):
+                    self._say("file", camera=item.camera_id, path=str(item.path))
                 elif item is not None and not self._obey(item.text):
                     return
                 now_s = self._clock.monotonic()

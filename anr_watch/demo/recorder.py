@@ -61,6 +61,15 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class FileOpened:
+    """The recorder opened a new segment file."""
+
+    camera_id: str
+    path: Path
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecorderJob:
     """What to record and where. `io_timeout_s` is how long silence may last before the session is given up."""
 
@@ -77,16 +86,16 @@ class Recorder:
     """Keeps one camera recorded in a thread of its own until it is stopped."""
 
     def __init__(
-        self, job: RecorderJob, on_state: Callable[[StateChange], None], *, clock: Clock | None = None
+        self, job: RecorderJob, on_news: Callable[[StateChange | FileOpened], None], *, clock: Clock | None = None
     ) -> None:
         self._job = job
-        self._on_state = on_state
+        self._on_news = on_news
         self._clock: Clock = clock or SystemClock()
         self._stop = Event()
         self._thread = Thread(target=self._run, name=f"recorder {job.camera_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin to record; state changes are reported from the recorder's thread."""
+        """Begin to record; news come from the recorder's thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -100,7 +109,10 @@ class Recorder:
 
     def _tell(self, state: RecorderState, detail: str = "") -> None:
         clean = one_line(redact(detail, [self._job.url.reveal()]), 200)
-        self._on_state(StateChange(self._job.camera_id, state, self._clock.now(), clean))
+        self._on_news(StateChange(self._job.camera_id, state, self._clock.now(), clean))
+
+    def _tell_file(self, path: Path) -> None:
+        self._on_news(FileOpened(self._job.camera_id, path, self._clock.now()))
 
     def _run(self) -> None:
         wait_s = FIRST_RETRY_S
@@ -128,7 +140,8 @@ class Recorder:
             limits = (job.io_timeout_s, job.io_timeout_s)
             with av.open(job.url.reveal(), options=options, timeout=limits) as source:
                 streams = wanted_streams(source, audio=job.audio)
-                segments = Segments(job.recordings / job.camera_id, job.segment_s, streams, self._clock)
+                folder = job.recordings / job.camera_id
+                segments = Segments(folder, job.segment_s, streams, self._clock, self._tell_file)
                 with closing(segments):
                     for packet in timed(packet for packet in source.demux(streams) if packet.size):
                         if segments.write(packet):
@@ -203,7 +216,15 @@ class Segments:
     begins at time zero.
     """
 
-    def __init__(self, folder: Path, segment_s: float, streams: Sequence[Media], clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        segment_s: float,
+        streams: Sequence[Media],
+        clock: Clock,
+        on_open: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        self._on_open = on_open
         self._folder, self._segment_s, self._sources, self._clock = folder, segment_s, streams, clock
         self._output: OutputContainer | None = None
         self._streams: dict[int, Media] = {}
@@ -255,9 +276,12 @@ class Segments:
         self._streams = {source.index: self._output.add_stream_from_template(source) for source in self._sources}
         self._base_s = at_s
         self._last_dts.clear()
+        self._on_open(path)
 
 
-def _print_state(change: StateChange) -> None:
+def _print_news(change: StateChange | FileOpened) -> None:
+    if isinstance(change, FileOpened):
+        return
     line = {"event": "state", "camera": change.camera_id, "state": change.state, "at": format_instant(change.at)}
     sys.stdout.write(json.dumps(line | ({"detail": change.detail} if change.detail else {})) + "\n")
     sys.stdout.flush()
@@ -274,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     url = Secret(chosen.url_file.read_text().strip())
     job = RecorderJob(chosen.camera, url, chosen.recordings, segment_s=chosen.segment_s, audio=chosen.audio)
-    recorder = Recorder(job, _print_state)
+    recorder = Recorder(job, _print_news)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: recorder.stop())
     recorder.start()

@@ -15,7 +15,7 @@ from anr_watch.camera.film import FilmSpec, VideoCodec
 from anr_watch.clock import SystemClock
 from anr_watch.demo.kernel import live_url, probe
 from anr_watch.demo.proof import count_frames
-from anr_watch.demo.recorder import Recorder, RecorderJob, RecorderState
+from anr_watch.demo.recorder import FileOpened, Recorder, RecorderJob, RecorderState
 from anr_watch.demo.tables import SegmentFacts, Tables
 from anr_watch.instants import parse_instant
 from anr_watch.model import Secret
@@ -188,7 +188,15 @@ def test_a_silent_camera_is_given_up_and_sound_is_kept_when_it_is_wanted(tmp_pat
         changes, loop = asyncio.Queue(), asyncio.get_running_loop()
         async with SimulatedCamera(CameraSpec(film=FILM, audio=AudioKind.AAC)) as camera:
             job = RecorderJob("gate", Secret(camera.url_live()), tmp_path, segment_s=1, audio=True, io_timeout_s=1.2)
-            recorder = Recorder(job, lambda change: loop.call_soon_threadsafe(changes.put_nowait, change))
+            files = []
+
+            def heard(news):
+                if isinstance(news, FileOpened):
+                    files.append(news.path)
+                else:
+                    loop.call_soon_threadsafe(changes.put_nowait, news)
+
+            recorder = Recorder(job, heard)
             recorder.start()
             try:
                 async with asyncio.timeout(15):
@@ -200,6 +208,7 @@ def test_a_silent_camera_is_given_up_and_sound_is_kept_when_it_is_wanted(tmp_pat
             finally:
                 recorder.stop()
                 assert await asyncio.to_thread(recorder.join, 10)
+        assert files == sorted((tmp_path / "gate").glob("*.mp4"))
         return states
 
     states = asyncio.run(story())
