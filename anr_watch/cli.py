@@ -50,7 +50,6 @@ class CommandModule(Protocol):
         """Do it and return the exit status."""
 
 
-_DEFAULT_CONFIGS = (Path("config.toml"), Path("/etc/anr-watch/config.toml"))
 _DESCRIPTION = """\
 Watches for cameras that come back, fetches what they recorded meanwhile from their own storage, and puts it into
 the recorder's timeline.
@@ -156,7 +155,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if chosen is None:
         raise UsageError(f"which command? there are {', '.join(COMMANDS)} (see: anr-watch --help)")
     args.json = getattr(args, "json", False)
-    args.config = getattr(args, "config", None) or next((path for path in _DEFAULT_CONFIGS if path.exists()), None)
+    args.config = getattr(args, "config", None)
     return args
 
 

@@ -65,21 +65,9 @@ def test_what_stands_after_the_command_wins(command):
     assert str(command.args.config) == "b.toml"
 
 
-def test_common_options_have_values_when_they_are_not_given(command, monkeypatch):
-    monkeypatch.setattr(cli, "_DEFAULT_CONFIGS", ())
+def test_common_options_have_values_when_they_are_not_given(command):
     cli.main(["gaps"])
     assert (command.args.config, command.args.json, command.args.command) == (None, False, "gaps")
-
-
-def test_the_configuration_is_looked_for_in_two_places(command, monkeypatch, tmp_path):
-    here, system = tmp_path / "config.toml", tmp_path / "etc.toml"
-    monkeypatch.setattr(cli, "_DEFAULT_CONFIGS", (here, system))
-    system.touch()
-    cli.main(["gaps"])
-    assert command.args.config == system
-    here.touch()
-    cli.main(["gaps"])
-    assert command.args.config == here
 
 
 def test_the_value_of_config_is_no_command(command):
