@@ -1,0 +1,92 @@
+"""Turns what libav says about a failed request into an honest reason. Pure: texts and numbers in, a reason out.
+
+The status code of an RTSP answer stands only in libav's log (`method DESCRIBE failed: 453 ...`); its exceptions
+know a handful of HTTP codes and call a camera that hangs "invalid data".
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from anr_watch.states import Reason
+
+_RTSP: Final = re.compile(r"method (\w+) failed: (\d{3})")
+_HTTP: Final = re.compile(r"HTTP error (\d{3})")
+_UNREACHABLE: Final = {
+    errno.ECONNREFUSED,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+}
+_RTSP_REASONS: Final = {
+    401: Reason.UNAUTHORIZED,
+    403: Reason.UNAUTHORIZED,
+    404: Reason.NO_FOOTAGE,
+    408: Reason.STALLED,
+    453: Reason.BUSY,  # not enough bandwidth: how cameras say that a replay is running already
+    457: Reason.NO_FOOTAGE,  # invalid range
+    503: Reason.BUSY,
+}
+_HTTP_REASONS: Final = {
+    401: Reason.UNAUTHORIZED,
+    403: Reason.UNAUTHORIZED,
+    404: Reason.NO_FOOTAGE,
+    408: Reason.STALLED,
+    410: Reason.NO_FOOTAGE,
+    416: Reason.NO_FOOTAGE,
+    429: Reason.BUSY,
+    500: Reason.BUSY,  # devices that do one download at a time answer the second so
+    503: Reason.BUSY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request failed, in our word and in one line, with the status code if the camera gave one."""
+
+    reason: Reason
+    detail: str
+    status: int | None = None
+
+
+def why(
+    lines: Iterable[str], *, error_number: int | None, text: str, connected: bool, silent_s: float, patience_s: float
+) -> Failure:
+    """Return why a replay could not be opened.
+
+    `lines` is libav's log, oldest first; `connected` whether the TCP connection was ever there; `silent_s` how long
+    nothing had been heard when it failed, against `patience_s`, the time after which we call that a stall.
+    """
+    said = list(lines)
+    for line in reversed(said):
+        if match := _RTSP.search(line):
+            return _answered("RTSP", match[1], int(match[2]), _RTSP_REASONS)
+        if match := _HTTP.search(line):
+            return _answered("HTTP", "request", int(match[1]), _HTTP_REASONS)
+    last = said[-1] if said else text
+    if any("certificate" in line or "TLS" in line or "handshake" in line for line in said):
+        return Failure(Reason.UNREACHABLE, f"no TLS connection: {last}")
+    if any("not on whitelist" in line for line in said) or error_number == errno.EPROTONOSUPPORT:
+        return Failure(Reason.BAD_MEDIA, f"the camera pointed to something that may not be opened: {last}")
+    if not connected:
+        named = next((line for line in reversed(said) if "resolve" in line or "attempt" in line), text)
+        return Failure(Reason.UNREACHABLE, f"no connection: {named}")
+    if error_number in _UNREACHABLE:
+        return Failure(Reason.UNREACHABLE, f"no connection: {text}")
+    if error_number == errno.ETIMEDOUT or silent_s >= 0.9 * patience_s:
+        return Failure(Reason.STALLED, f"no answer within {patience_s:g} s")
+    if error_number in {errno.ECONNRESET, errno.EPIPE, errno.EIO, None}:
+        return Failure(Reason.CUT_SHORT, "the camera closed the connection before any footage came")
+    return Failure(Reason.BAD_MEDIA, f"not readable: {last}")
+
+
+def _answered(protocol: str, method: str, status: int, reasons: dict[int, Reason]) -> Failure:
+    return Failure(
+        reasons.get(status, Reason.BAD_MEDIA), f"the camera answered {method} with {protocol} {status}", status
+    )

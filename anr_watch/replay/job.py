@@ -1,0 +1,106 @@
+"""What is asked of a replay worker and what it tells, as values; it may import nothing heavy: both sides use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from anr_watch.model import Secret, Window
+from anr_watch.states import Reason
+
+
+class End(StrEnum):
+    """The ends of a replay that are no failure of their own; whether the gap is filled is decided by coverage."""
+
+    WINDOW = "window"  # pictures up to the end of what was to be kept have come
+    EOF = "eof"  # the source said it is over, or closed the connection
+    STOPPED = "stopped"  # we asked for the end
+
+
+Cause = End | Reason
+
+
+class TimeSource(StrEnum):
+    """Where a segment's UTC comes from."""
+
+    SENDER_REPORT = "sender_report"  # the camera said it (RTCP)
+    ASKED = "asked"  # the camera said nothing usable: the first picture is taken for the start that was asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayJob:
+    """One replay: what to ask, what to keep of it, and where to put it.
+
+    `asked` is what the URL asks for, with margins; `keep` is the part that is written. `max_bytes_s` 0 means no cap.
+    `transport` is `tcp` or `udp` and matters for RTSP only.
+    """
+
+    url: Secret
+    asked: Window
+    keep: Window
+    staging: Path
+    segment_s: float = 60.0
+    audio: bool = False
+    connect_timeout_s: float = 5.0
+    stall_timeout_s: float = 10.0
+    max_bytes_s: float = 0.0
+    transport: str = "tcp"
+    tls_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The camera plays: what it sends and how long after the request the first packet was there."""
+
+    codec: str  # h264 or hevc
+    width: int
+    height: int
+    audio_codec: str  # what the file gets: aac, or empty without audio
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReady:
+    """A finished, synced file in staging. `window`: first picture presented to the end of the last, true UTC."""
+
+    file: str
+    window: Window
+    bytes: int
+    frames: int
+    codec: str
+    width: int
+    height: int
+    clock: TimeSource
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes received so far and the end of the newest picture written; at most four a second."""
+
+    bytes: int
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The footage's time is not continuous at `at`: `by_s` seconds are missing, or come again when negative."""
+
+    at: datetime
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of every replay. `detail` is one redacted line, `status` an RTSP or HTTP code."""
+
+    cause: Cause
+    detail: str = ""
+    bytes: int = 0
+    seconds: float = 0.0  # wall time from the request to the end
+    until: datetime | None = None  # end of the newest picture written
+    status: int | None = None
+
+
+Event = Opened | SegmentReady | Progress | Jump | Ended

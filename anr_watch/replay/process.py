@@ -1,0 +1,215 @@
+"""The daemon's side of the replay workers: starts the forking parent and hands jobs over; it never imports av.
+
+The only module of the daemon that starts a program, and that program is our own `forkserver`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import anr_watch
+from anr_watch.errors import AnrWatchError
+from anr_watch.replay.job import ReplayJob
+from anr_watch.replay.running import LAST_S, Running, Tail
+
+_log = logging.getLogger(__name__)
+
+START_S: Final = 20.0  # loading av takes 0.1 s on a quiet machine
+GRACE_S: Final = 5.0
+# The daemon's environment holds secrets (HELDAR_SECRET_KEY); workers get only what finds libraries and certificates.
+_ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
+
+
+class WorkersUnavailable(AnrWatchError):  # noqa: N818 - a state of the world, not a mistake
+    """No worker can be started; the text says why."""
+
+
+class Workers:
+    """Starts replay workers. Use as `async with`; the forking parent starts with the first replay or `start()`."""
+
+    def __init__(self, *, grace_s: float = GRACE_S) -> None:
+        self._grace_s = grace_s
+        self._starting = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._socket: socket.socket | None = None
+        self._ready: asyncio.Future[int] | None = None
+        self._running: dict[int, Running] = {}
+        self._number = 0
+        self._tail = Tail()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for running in self._running.values():
+            running.kill()
+        await self._shut()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the forking parent, None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the forking parent, unless it runs.
+
+        Raises:
+            WorkersUnavailable: it does not start (av is missing, no memory, ...).
+        """
+        async with self._starting:
+            if self._socket is None:
+                await self._shut()
+                await self._spawn()
+
+    @contextlib.asynccontextmanager
+    async def replay(self, job: ReplayJob) -> AsyncIterator[Running]:
+        """Run one job in a worker of its own; leaving early stops the worker and waits for its end."""
+        running = Running(job)
+        self._number += 1
+        number = self._number
+        self._running[number] = running
+        try:
+            await self._begin(number, running)
+            yield running
+        finally:
+            try:
+                await running.close(self._grace_s)
+            finally:
+                self._running.pop(number, None)
+
+    async def _begin(self, number: int, running: Running) -> None:
+        for last in (False, True):  # a parent that died unnoticed is replaced once
+            try:
+                await self.start()
+                await self._hand_over(number, running)
+            except (WorkersUnavailable, OSError) as error:
+                self._lost()
+                if last or isinstance(error, WorkersUnavailable):
+                    running.never_started(str(error) or "the replay workers cannot be started")
+                    return
+            else:
+                return
+
+    async def _hand_over(self, number: int, running: Running) -> None:
+        if self._socket is None:
+            raise BrokenPipeError
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        (stdin_r, stdin_w), (stdout_r, stdout_w), (stderr_r, stderr_w) = pipes
+        try:
+            socket.send_fds(self._socket, [json.dumps({"id": number}).encode()], [stdin_r, stdout_w, stderr_w])
+        except OSError:
+            for fd in (stdin_w, stdout_r, stderr_r):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (stdin_r, stdout_w, stderr_w):
+                os.close(fd)
+        await running.attach(stdin_w, stdout_r, stderr_r)
+
+    async def _spawn(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+        loop = asyncio.get_running_loop()
+        self._tail = Tail()
+        stderr_r, stderr_w = os.pipe2(os.O_CLOEXEC)
+        transport, _ = await loop.connect_read_pipe(lambda: self._tail, os.fdopen(stderr_r, "rb", buffering=0))
+        try:
+            # The only place of the daemon that starts a program, and it is this one.
+            self._process = await asyncio.create_subprocess_exec(  # noqa: TID251 - see above
+                sys.executable,
+                "-P",
+                "-m",
+                "anr_watch.replay.forkserver",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=stderr_w,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            transport.close()
+            raise WorkersUnavailable(f"the replay workers cannot be started: {error.strerror}") from None
+        finally:
+            theirs.close()
+            os.close(stderr_w)
+        self._socket, self._ready = ours, loop.create_future()
+        loop.add_reader(ours.fileno(), self._on_message)
+        try:
+            async with asyncio.timeout(START_S):
+                await asyncio.shield(self._ready)
+        except (TimeoutError, ConnectionError):
+            await self._shut()
+            raise WorkersUnavailable(f"the replay workers do not start: {self._tail.text()}") from None
+        finally:
+            transport.close()
+
+    def _on_message(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(256)
+            message = json.loads(data) if data else None
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            message = None
+        if not isinstance(message, dict):
+            self._lost()
+            return
+        if "ready" in message and self._ready is not None and not self._ready.done():
+            self._ready.set_result(message["ready"])
+        running = self._running.get(message.get("id", 0))
+        if running is None:
+            return
+        if "pid" in message:
+            running.started(int(message["pid"]))
+        elif "exit" in message:
+            running.exited(int(message["exit"]))
+
+    def _lost(self) -> None:
+        """The forking parent is gone; its workers go on and are heard through their own pipes."""
+        lost, self._socket = self._socket, None
+        if lost is None:
+            return
+        asyncio.get_running_loop().remove_reader(lost.fileno())
+        lost.close()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(ConnectionError())
+            return
+        if self._running:
+            _log.warning("the parent of the replay workers is gone; a new one starts with the next replay")
+
+    async def _shut(self) -> None:
+        self._lost()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            async with asyncio.timeout(LAST_S):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    root = str(Path(anr_watch.__file__).resolve().parent.parent)
+    # Two arenas: glibc would reserve 64 MB of address space for each thread.
+    return kept | {"PYTHONPATH": root, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}

@@ -1,0 +1,321 @@
+"""One replay from request to end: packets in, segment files in staging and events out. Worker process only.
+
+It holds the parts together (feed, stamps, timeline, sound, merge, cutter, muxer) and decides when and why the
+replay is over; it starts no process and knows no gap.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event as Flag
+from typing import Final
+
+import av
+
+from anr_watch.model import Window
+from anr_watch.replay.cutter import Cutter, Op, Step
+from anr_watch.replay.feed import Feed
+from anr_watch.replay.job import Cause, End, Ended, Event, Jump, Opened, Progress, ReplayJob, SegmentReady
+from anr_watch.replay.merge import Merge
+from anr_watch.replay.muxer import SegmentWriter, VideoFormat, format_of_sets
+from anr_watch.replay.nalunits import look_into
+from anr_watch.replay.rtptime import TICKS
+from anr_watch.replay.sound import Sound, sound_for
+from anr_watch.replay.source import PacketSource, Playing
+from anr_watch.replay.stamps import NoTimes, Stamped, Stamper, Unit
+from anr_watch.replay.timeline import Break, Placed, Timeline, TimeWentBack, instant_of, ticks_of
+from anr_watch.states import Reason
+
+LOOK_S: Final = 0.1  # how soon a stop or a stall is noticed
+PROGRESS_S: Final = 0.25
+QUIET_END_S: Final = 1.0  # a camera that falls silent with the last picture is at its end, not stalled
+GOODBYE_S: Final = 0.5
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
+class _Over(Exception):  # noqa: N818 - not an error
+    """The replay is over."""
+
+    def __init__(self, cause: Cause, detail: str = "", status: int | None = None) -> None:
+        self.cause, self.detail, self.status = cause, detail, status
+        super().__init__(detail)
+
+
+@dataclass(slots=True)
+class _Pipeline:
+    stamper: Stamper
+    timeline: Timeline
+    merge: Merge | None
+    sound: Sound | None
+
+
+class Replay:
+    """Runs one job. `emit` gets every event but the last, which `run` returns; `stop` ends it early."""
+
+    def __init__(
+        self,
+        job: ReplayJob,
+        source: PacketSource,
+        *,
+        emit: Callable[[Event], None],
+        stop: Flag,
+        monotonic: Callable[[], float],
+        wall_us: Callable[[], int],
+    ) -> None:
+        self._job, self._emit, self._stop = job, emit, stop
+        self._monotonic, self._wall_us = monotonic, wall_us
+        self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s)
+        self._cutter = Cutter(job.keep, job.segment_s)
+        self._pipeline: _Pipeline | None = None
+        self._formats: _Formats | None = None
+        self._writer: SegmentWriter | None = None
+        self._files = 0
+        self._came = 0
+        self._connected_at: float | None = None
+        self._progress_at = self._started = monotonic()
+
+    def run(self) -> Ended:
+        """Fetch until the window is reached, the source ends, something breaks, or we are stopped."""
+        self._feed.start()
+        try:
+            while True:
+                self._round()
+        except _Over as over:
+            ended = self._wind_up(over)
+        self._feed.stop(0.0 if ended.cause is Reason.STALLED else GOODBYE_S)
+        return ended
+
+    def _round(self) -> None:
+        ended = self._feed.ended  # before taking: what came until now is in the queue
+        units = self._feed.take(LOOK_S)
+        try:
+            if units:
+                self._take(units)
+            elif self._pipeline is not None:
+                self._cut(self._pipeline.timeline.tick())
+        except Exception as error:
+            over = _why_not(error)
+            if over is None:
+                raise
+            raise over from None
+        if self._cutter.done:
+            raise self._reached_the_end()
+        if self._stop.is_set():
+            raise _Over(End.STOPPED)
+        if ended and not units:
+            raise self._source_ended()
+        self._watch()
+        self._show_progress()
+
+    def _take(self, units: list[Unit]) -> None:
+        pipeline = self._pipeline
+        if pipeline is None:
+            pipeline = self._pipeline = self._set_up()
+        for unit in units:
+            if unit.key and self._formats is not None:
+                unit.format = self._formats.of(unit)
+            for stamped in pipeline.stamper.push(unit):
+                self._place(pipeline, stamped)
+            if self._cutter.done:
+                return
+        self._came += len(units)
+
+    def _place(self, pipeline: _Pipeline, stamped: Stamped) -> None:
+        self._cut(pipeline.timeline.push(stamped))
+
+    def _cut(self, items: list[Placed | Break]) -> None:
+        for item in items:
+            if isinstance(item, Break):
+                self._emit(Jump(instant_of(item.at), round(item.by / TICKS, 6)))
+            for ordered in self._ordered(item):
+                for step in self._cutter.push(ordered):
+                    self._do(step)
+
+    def _ordered(self, item: Placed | Break) -> list[Placed | Break]:
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.merge is None or pipeline.sound is None:
+            return [item]
+        if isinstance(item, Break) or item.unit.video:
+            return pipeline.merge.push(item)
+        return [ordered for block in pipeline.sound.push(item) for ordered in pipeline.merge.push(block)]
+
+    def _set_up(self) -> _Pipeline:
+        playing = self._feed.playing
+        if playing is None:
+            raise RuntimeError("packets before the streams are known")
+        sound: Sound | None = None
+        if playing.audio is not None:
+            try:
+                sound = sound_for(playing.audio)
+            except (av.FFmpegError, ValueError):
+                sound = None  # footage without sound is worth more than none
+        self._formats = _Formats(playing)
+        stamper = Stamper(playing.clock_rates)
+        after_s = (self._feed.first_at or self._monotonic()) - self._started
+        video = playing.video
+        audio_codec = "" if sound is None else "aac"
+        self._emit(Opened(video.codec, video.width, video.height, audio_codec, round(max(0.0, after_s), 6)))
+        timeline = Timeline(self._job.asked, wall_us=self._wall_us, monotonic=self._monotonic)
+        return _Pipeline(stamper, timeline, None if sound is None else Merge(), sound)
+
+    def _do(self, step: Step) -> None:
+        if step.op is Op.CLOSE or step.item is None:
+            self._close_segment()
+            return
+        item, unit = step.item, step.item.unit
+        if step.op is Op.OPEN:
+            pipeline = self._pipeline
+            template = None if pipeline is None or pipeline.sound is None else pipeline.sound.template
+            self._writer = SegmentWriter(self._job.staging, self._files, unit.format, template, item.pts)
+            self._files += 1
+        if self._writer is not None:
+            self._writer.write(unit.payload, video=unit.video, pts=item.pts, dts=item.dts, duration=unit.duration)
+
+    def _close_segment(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None or self._pipeline is None:
+            return
+        done = writer.close()
+        self._emit(
+            SegmentReady(
+                file=done.file,
+                window=Window(instant_of(done.start), instant_of(done.end)),
+                bytes=done.bytes,
+                frames=done.frames,
+                codec=done.format.codec,
+                width=done.format.width,
+                height=done.format.height,
+                clock=self._pipeline.timeline.source,
+            )
+        )
+
+    # Ends.
+
+    def _reached_the_end(self) -> _Over:
+        doubt = self._cutter.doubt
+        if doubt is not None:
+            by_s = doubt.by / TICKS
+            at = instant_of(doubt.at)
+            return _Over(
+                Reason.CUT_SHORT, f"time stamps jumped by {by_s:.1f} s at {at:%H:%M:%S}, beyond what was asked for"
+            )
+        if self._cutter.kept == 0:
+            return _Over(Reason.NO_FOOTAGE, "what came lies after the window")
+        return _Over(End.WINDOW)
+
+    def _source_ended(self) -> _Over:
+        failure = self._feed.failure
+        if failure is not None and (self._came == 0 or failure.reason in {Reason.STALLED, Reason.BAD_MEDIA}):
+            return _Over(failure.reason, failure.detail, failure.status)
+        if failure is not None:
+            return _Over(End.EOF, "the connection broke")
+        if self._came == 0:
+            return _Over(Reason.NO_FOOTAGE, "the camera played nothing")
+        return _Over(End.EOF, "the camera ended the replay")
+
+    def _watch(self) -> None:
+        if self._feed.first_at is None:
+            self._watch_opening()
+            return
+        silent_s = self._feed.silent_s()
+        if silent_s >= self._job.stall_timeout_s:
+            raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
+        if silent_s >= QUIET_END_S and self._complete(missing_frames=2):
+            raise _Over(End.WINDOW, "the camera fell silent with the end of the window")
+
+    def _watch_opening(self) -> None:
+        now = self._monotonic()
+        if self._connected_at is None:
+            if self._feed.connected:
+                self._connected_at = now
+            elif now - self._started >= self._job.connect_timeout_s and not self._feed.ended:
+                raise _Over(Reason.UNREACHABLE, f"no connection within {self._job.connect_timeout_s:g} s")
+        elif now - self._connected_at >= 2 * self._job.stall_timeout_s:
+            raise _Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
+
+    def _complete(self, *, missing_frames: int) -> bool:
+        last = self._cutter.last_end
+        return last is not None and last >= ticks_of(self._job.keep.end) - missing_frames * self._cutter.frame_ticks
+
+    def _wind_up(self, over: _Over) -> Ended:
+        """Write what is still held back, finish the open segment and say how it ended."""
+        pipeline = self._pipeline
+        try:
+            if pipeline is not None and over.cause in {End.EOF, Reason.STALLED, Reason.CUT_SHORT}:
+                for stamped in pipeline.stamper.finish():
+                    self._place(pipeline, stamped)
+                self._cut(pipeline.timeline.finish())
+                if pipeline.merge is not None:
+                    for item in pipeline.merge.finish():
+                        for step in self._cutter.push(item):
+                            self._do(step)
+            for step in self._cutter.finish():
+                self._do(step)
+        except Exception as error:
+            broken = _why_not(error)
+            if broken is None:
+                raise
+            over = broken
+        if over.cause is End.EOF and self._complete(missing_frames=1):
+            over = _Over(End.WINDOW)
+        return Ended(
+            cause=over.cause,
+            detail=over.detail[:300],
+            bytes=self._feed.bytes,
+            seconds=round(self._monotonic() - self._started, 6),
+            until=self._until(),
+            status=over.status,
+        )
+
+    def _until(self) -> datetime | None:
+        last = self._cutter.last_end
+        return None if last is None else instant_of(last)
+
+    def _show_progress(self) -> None:
+        now = self._monotonic()
+        if now - self._progress_at >= PROGRESS_S and self._feed.first_at is not None:
+            self._progress_at = now
+            self._emit(Progress(self._feed.bytes, self._until()))
+
+
+class _Formats:
+    """How each key frame is coded: from the parameter sets in front of it, or those of the session description."""
+
+    def __init__(self, playing: Playing) -> None:
+        self._codec = playing.video.codec
+        self._format: VideoFormat | None = None if playing.annexb else playing.video
+        self._sets = look_into(self._codec, playing.extradata).sets if playing.annexb else {}
+
+    def of(self, unit: Unit) -> VideoFormat:
+        if unit.front is None:
+            if self._format is None:
+                raise ValueError("a key frame nobody looked into")
+            return self._format
+        sets = {**self._sets, **unit.front.sets}
+        if self._format is None or sets != self._sets:
+            self._format = format_of_sets(self._codec, sets, bytes(unit.payload))
+            self._sets = sets
+        return self._format
+
+
+def _why_not(error: Exception) -> _Over | None:
+    """Return the end an exception means, None for a mistake of ours."""
+    match error:
+        case _Over():
+            return error
+        case TimeWentBack():
+            return _Over(Reason.CUT_SHORT, str(error))
+        case NoTimes():
+            return _Over(Reason.BAD_MEDIA, str(error))
+        case av.FFmpegError():
+            return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")
+        case OSError():
+            reason = Reason.DISK_FULL if error.errno in _FULL else Reason.STORAGE
+            return _Over(reason, f"staging: {error.strerror}")
+        case MemoryError():
+            return _Over(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take")
+        case _:
+            return None

@@ -1,0 +1,119 @@
+"""A worker process: one job on stdin, events on stdout, then it is gone. It never sees the database or the broker.
+
+It reads bytes from the network, so it is confined first. It lives no longer than its stdin is open at the other
+end: a daemon that dies, however it dies, takes its workers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+import time
+from typing import Final
+
+from anr_watch.errors import ParseError
+from anr_watch.replay.job import Ended, Event
+from anr_watch.replay.replay import Replay
+from anr_watch.replay.source import LibavSource, Redaction
+from anr_watch.replay.wire import MAX_LINE_BYTES, event_line, parse_job
+from anr_watch.states import Reason
+
+MEMORY_BYTES: Final = 1 << 30  # a replay of any length takes below 100 MB; libav maps about 200 MB of code and stacks
+FILE_BYTES: Final = 8 << 30  # no segment is this long
+FILES: Final = 64
+NICE: Final = 5  # live recording comes first
+STOP_LINE: Final = b"stop\n"
+ORPHANED: Final = 3  # exit status: the daemon is gone
+BAD_JOB: Final = 2
+
+# The worker has no Clock: it is one process for one job, and nothing in it is tested against another time.
+_monotonic: Final = time.monotonic  # noqa: TID251 - see above
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
+def confine() -> None:
+    """Give up what a replay does not need; irrevocable."""
+    os.umask(0o077)
+    for what, limit in (
+        (resource.RLIMIT_CORE, 0),  # a core file would hold the URL
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_NOFILE, FILES),
+    ):
+        _, hard = resource.getrlimit(what)
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(what, (allowed, allowed))
+    with contextlib.suppress(OSError):  # only slower for others, not wrong
+        os.nice(NICE)
+
+
+def serve(job_fd: int = 0, event_fd: int = 1) -> int:
+    """Do the job that comes on `job_fd`; return the exit status."""
+    confine()
+    line, rest = _first_line(job_fd)
+    try:
+        job = parse_job(line)
+    except ParseError as error:
+        _emit(event_fd, Ended(Reason.BAD_CONFIG, f"the worker got no job: {error}"))
+        return BAD_JOB
+    stop = threading.Event()
+    if rest:
+        stop.set()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_listen, args=(job_fd, stop), name="control", daemon=True).start()
+    source = LibavSource(job, _monotonic)
+    replay = Replay(
+        job,
+        source,
+        emit=lambda event: _emit(event_fd, event),
+        stop=stop,
+        monotonic=_monotonic,
+        wall_us=_wall_us,
+    )
+    ended = replay.run()
+    clean = Redaction(job.url.reveal())
+    _emit(
+        event_fd,
+        Ended(ended.cause, clean(ended.detail), ended.bytes, ended.seconds, ended.until, ended.status),
+    )
+    return 0
+
+
+def _first_line(fd: int) -> tuple[bytes, bytes]:
+    """Return the job's line and what came after it."""
+    data = b""
+    while b"\n" not in data and len(data) <= MAX_LINE_BYTES:
+        part = os.read(fd, MAX_LINE_BYTES)
+        if not part:
+            os._exit(ORPHANED)
+        data += part
+    line, _, rest = data.partition(b"\n")
+    return line, rest
+
+
+def _listen(fd: int, stop: threading.Event) -> None:
+    """Wait for the stop line, or for the end of the daemon, which ends this process at once."""
+    while True:
+        try:
+            data = os.read(fd, len(STOP_LINE))
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(ORPHANED)
+        if data.startswith(STOP_LINE[:1]):
+            stop.set()
+
+
+def _emit(fd: int, event: Event) -> None:
+    data = event_line(event)
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except OSError:
+            os._exit(ORPHANED)
