@@ -1,0 +1,321 @@
+"""The one loop: hints come in, facts are looked up, edges and holes become rows, and what is due is started.
+
+Hints (`wake`, `hear`, `segment_seen`, `look_again`) may be given at any time from the event loop; they are collected
+and say only that something may have changed. One pass asks the database and the folder what is true. A pass that
+meets a database that cannot be used is repeated with back-off and loses no hint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from anr_watch.announcements import Announcements
+from anr_watch.errors import ReplayRefused, StorageError, StoreUnavailable
+from anr_watch.fill import Tools, Trigger
+from anr_watch.footage.indexer import Indexer
+from anr_watch.holes import Holes
+from anr_watch.log import Repeated
+from anr_watch.model import Camera
+from anr_watch.presence import Change, Evidence, PresenceBook
+from anr_watch.scheduler import Scheduler
+from anr_watch.states import Presence, Reason
+from anr_watch.store import Look, Parked
+
+LOG = logging.getLogger("anr_watch.coordinator")
+
+_STATUS_LEVEL = {  # camera_status.state; `connecting` says nothing yet
+    "recording": Presence.ONLINE,
+    "offline": Presence.OFFLINE,
+    "error": Presence.OFFLINE,
+    "disabled": Presence.UNKNOWN,
+    "unknown": Presence.UNKNOWN,
+}
+_RETRY_S = (0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(slots=True)
+class _Hints:
+    """What has been hinted at since the last pass."""
+
+    trigger: Trigger | None = None
+    evidence: list[Evidence] = field(default_factory=list)
+    segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
+    everything: bool = False
+
+    def absorb(self, newer: _Hints) -> None:
+        """Put the hints of a later time behind these."""
+        self.trigger = self.trigger or newer.trigger
+        self.evidence += newer.evidence
+        self.segments |= newer.segments
+        self.everything |= newer.everything
+
+
+def fingerprint(camera: Camera) -> str:
+    """Return what changes when anything changes that a parked camera was parked for.
+
+    Passwords take part as they are stored, maybe sealed; the digest stays in the database they stand in.
+    """
+    secrets = [secret.reveal() if secret else "" for secret in (camera.password, camera.replay_url_template)]
+    parts = (camera.vendor, camera.address, camera.rtsp_port, camera.username, camera.record_stream, camera.options)
+    return hashlib.sha256(repr((parts, secrets)).encode()).hexdigest()
+
+
+class Coordinator:
+    """See the module. `run` is the loop; everything else may be called from the same event loop.
+
+    Args:
+        tools: the rims.
+        book: what is believed about the cameras.
+        indexer: makes rows of files where no kernel does (standalone); None beside a kernel.
+    """
+
+    def __init__(self, tools: Tools, book: PresenceBook, group: asyncio.TaskGroup, indexer: Indexer | None) -> None:
+        self._tools, self._book, self._indexer = tools, book, indexer
+        self.scheduler = Scheduler(tools, group, wake=self.wake, presence_of=book.presence, park=self._park)
+        self._holes = Holes(
+            tools.store, tools.recordings, tools.announcements, min_gap_s=tools.settings.fills.min_gap_s
+        )
+        self._hints = _Hints()
+        self._hinted = asyncio.Event()
+        self._statuses: dict[str, str] = {}
+        self._newest_seen: dict[str, Path] = {}
+        self._parked: dict[str, Parked] = {}
+        self.cameras: Mapping[str, Camera] = {}
+
+    @property
+    def announcements(self) -> Announcements:
+        """What goes out."""
+        return self._tools.announcements
+
+    # -- hints ------------------------------------------------------------------------------------------------
+
+    def wake(self, why: str) -> None:
+        """Something in the database, or a limit, may have changed."""
+        if self._hints.trigger is None:
+            self._hints.trigger = Trigger(why, self._tools.clock.monotonic())
+        self._hinted.set()
+
+    def hear(self, evidence: Evidence) -> None:
+        """A source said that a camera is there or gone."""
+        self._hints.evidence.append(evidence)
+        self.wake(evidence.source.partition(":")[0])
+
+    def segment_seen(self, camera_id: str, start: datetime, path: Path) -> None:
+        """A new file appeared in a camera's folder."""
+        del path  # the folder is asked, not the hint
+        self._hints.segments[camera_id] = max(start, self._hints.segments.get(camera_id, start))
+        self.wake("recordings")
+
+    def look_again(self, why: str) -> None:
+        """Events may have been missed: look at everything."""
+        self._hints.everything = True
+        self.wake(why)
+
+    async def restore(self) -> None:
+        """Take over what gaps were waiting for before a restart.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        now = self._tools.clock.now()
+        for gap_id, wait in (await self._tools.store.waits(now=now)).items():
+            if wait.next_at is not None:
+                self.scheduler.remember(gap_id, wait.reason, wait.tries, (wait.next_at - now).total_seconds())
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Pass after pass until cancelled."""
+        clock, sweep_s = self._tools.clock, self._tools.settings.fills.sweep_s
+        complaint = Repeated(LOG, "database cannot be used")
+        failures, due_s = 0, None
+        sweep_due_s = clock.monotonic() + sweep_s if sweep_s else None
+        self.look_again("start")
+        while True:
+            await self._until_hint(min((s for s in (due_s, sweep_due_s) if s is not None), default=None))
+            if sweep_due_s is not None and clock.monotonic() >= sweep_due_s:
+                sweep_due_s = clock.monotonic() + sweep_s
+                self.look_again("sweep")
+            hints, self._hints = self._hints, _Hints()
+            self._hinted.clear()
+            try:
+                due_s = await self._pass(hints)
+            except (StoreUnavailable, StorageError) as error:
+                complaint.failed(error, clock.monotonic())
+                hints.absorb(self._hints)
+                self._hints = hints
+                due_s = clock.monotonic() + _RETRY_S[min(failures, len(_RETRY_S) - 1)]
+                failures += 1
+                await clock.sleep(_RETRY_S[0])
+            else:
+                complaint.worked()
+                failures = 0
+
+    async def _until_hint(self, due_s: float | None) -> None:
+        wait_s = None if due_s is None else max(0.0, due_s - self._tools.clock.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._hinted.wait()
+
+    async def _pass(self, hints: _Hints) -> float | None:
+        store, now = self._tools.store, self._tools.clock.now()
+        hours = self._tools.settings.fills.max_gap_hours
+        trigger = hints.trigger or Trigger("timer", self._tools.clock.monotonic())
+        look = await store.look(now=now, max_gap_hours=hours)
+        self._take_over(look)
+        edges = await self._weigh([*self._status_evidence(look, now), *hints.evidence])
+        due_s = await self._index(hints, now)
+        changed = await self._segments(hints, look)
+        changed |= await self._edges(edges, look, now)
+        if changed or (self._indexer is not None and (hints.segments or hints.everything)):
+            look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
+        await self._refresh_parked(look)
+        fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
+        return min((s for s in (due_s, fills_due_s) if s is not None), default=None)
+
+    def _take_over(self, look: Look) -> None:
+        for row_id, why in look.malformed:
+            LOG.warning("row ignored: %s", why, extra={"row": row_id})
+        self.cameras = look.cameras
+        self._book.set_cameras(look.cameras)
+        self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
+
+    # -- presence ---------------------------------------------------------------------------------------------
+
+    def _status_evidence(self, look: Look, now: datetime) -> list[Evidence]:
+        """What `camera_status` says that it did not say at the last pass; at first sight it is only a level."""
+        found: list[Evidence] = []
+        for camera in look.cameras.values():
+            level = _STATUS_LEVEL.get(camera.status)
+            before = self._statuses.get(camera.id)
+            if level is not None and camera.status != before:
+                self._statuses[camera.id] = camera.status
+                found.append(Evidence(camera.id, "database", level, retained=before is None, at=now))
+        return found
+
+    async def _weigh(self, evidence: list[Evidence]) -> dict[str, bool]:
+        """Take evidence in; return the cameras that came online, and whether they were known to be offline.
+
+        A source that turns to online is an edge even where another source never noticed the outage: the kernel's
+        status may still say `recording` when the camera's own message says that it is back.
+        """
+        edges: dict[str, bool] = {}
+        for word in evidence:
+            level = self._book.level(word.camera_id, word.source)
+            overall = self._book.presence(word.camera_id)
+            change = self._book.hear(word)
+            if change is not None:
+                await self._tell(change)
+            if word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE:
+                offline = Presence.OFFLINE in (level, overall)
+                edges[word.camera_id] = edges.get(word.camera_id, False) or offline
+        return edges
+
+    async def _tell(self, change: Change) -> None:
+        LOG.info(
+            "presence",
+            extra={"camera": change.camera_id, "before": change.before, "after": change.after, "by": change.source},
+        )
+        await self._tools.store.save_presence(
+            change.camera_id, change.after, change.at, self.announcements.presence(change)
+        )
+
+    # -- what is recorded, what is missing -------------------------------------------------------------------------
+
+    async def _index(self, hints: _Hints, now: datetime) -> float | None:
+        if self._indexer is None:
+            return None
+        return await self._indexer.run_once(self.cameras, set(hints.segments), everything=hints.everything, now=now)
+
+    async def _segments(self, hints: _Hints, look: Look) -> bool:
+        """Register the holes in front of new live files; say whether rows changed."""
+        seen = dict(hints.segments)
+        if hints.everything:
+            seen |= await self._unseen(look)
+        cameras = [(look.cameras[camera_id], start) for camera_id, start in seen.items() if camera_id in look.cameras]
+        return any(await asyncio.gather(*(self._segment(camera, start) for camera, start in cameras)))
+
+    async def _unseen(self, look: Look) -> dict[str, datetime]:
+        """Return the newest file of each camera that has another newest file than at the last full look."""
+        recordings = self._tools.recordings
+        oldest = self._tools.clock.now() - timedelta(hours=self._tools.settings.fills.max_gap_hours)
+        found: dict[str, datetime] = {}
+        for camera in look.cameras.values():
+            if not camera.records_always:
+                continue
+            try:
+                newest = await asyncio.to_thread(recordings.newest, camera.id)
+            except ReplayRefused as error:  # an id that is no folder name
+                if self._newest_seen.get(camera.id) != Path():
+                    self._newest_seen[camera.id] = Path()
+                    LOG.warning("camera ignored: %s", error)
+                continue
+            if newest is not None and newest.start > oldest and self._newest_seen.get(camera.id) != newest.path:
+                self._newest_seen[camera.id] = newest.path
+                found[camera.id] = newest.start
+        return found
+
+    async def _segment(self, camera: Camera, start: datetime) -> bool:
+        if not (camera.records_always and self._tools.settings.fills.register_gaps):
+            return False
+        try:
+            found = await self._holes.before_segment(camera, start)
+        except ReplayRefused:
+            return False
+        if found:
+            # The camera had been silent and records again: that is what an online edge means.
+            silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
+            self._book.hear(silent)
+            await self._weigh([Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)])
+            self._end_waits(camera)
+        return found
+
+    async def _edges(self, edges: Mapping[str, bool], look: Look, now: datetime) -> bool:
+        """End the waits of cameras that came back and register what they missed; say whether rows changed."""
+        back = [
+            (look.cameras[camera_id], offline) for camera_id, offline in edges.items() if camera_id in look.cameras
+        ]
+        for camera, _ in back:
+            self._end_waits(camera)
+            for gap in look.gaps:
+                if gap.camera_id == camera.id:
+                    self.scheduler.gap_edge(gap)
+        if not self._tools.settings.fills.register_gaps:
+            return False
+        return any(await asyncio.gather(*(self._edge(camera, now, offline) for camera, offline in back)))
+
+    async def _edge(self, camera: Camera, now: datetime, offline: bool) -> bool:  # noqa: FBT001 - one caller
+        if not camera.records_always:
+            return False
+        try:
+            return await self._holes.after_online_edge(camera, now, was_offline=offline)
+        except ReplayRefused:
+            return False
+
+    def _end_waits(self, camera: Camera) -> None:
+        self.scheduler.online_edge(camera)
+
+    # -- parked cameras ---------------------------------------------------------------------------------------
+
+    async def _park(self, camera: Camera, reason: Reason, detail: str) -> None:
+        LOG.warning("camera parked: %s", detail or reason, extra={"camera": camera.id, "reason": reason})
+        announce = self.announcements.parked(camera.id, reason, detail)
+        await self._tools.store.park(camera.id, reason, detail, fingerprint(camera), announce)
+
+    async def _refresh_parked(self, look: Look) -> None:
+        """Take over who is parked, and let those go whose row or configuration changed."""
+        self._parked = await self._tools.store.parked()
+        for camera_id, parked in list(self._parked.items()):
+            camera = look.cameras.get(camera_id)
+            if camera is not None and fingerprint(camera) != parked.fingerprint:
+                LOG.info("camera asked again: it was changed", extra={"camera": camera_id})
+                await self._tools.store.unpark(camera_id, self.announcements.unparked(camera_id))
+                del self._parked[camera_id]
+        self.announcements.note_parked({camera_id: parked.reason for camera_id, parked in self._parked.items()})

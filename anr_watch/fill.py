@@ -1,0 +1,468 @@
+"""One fill: from a pending gap to verified files, rows and a verdict. It decides nothing about other gaps.
+
+The order of things; each arrow is a place where the process may be killed without loss:
+
+    plan from database and folder -> attempt row -> worker writes a staging segment (closed and fsynced)
+    -> check -> move into place -> one transaction (segment row, attempt, event) -> ... -> verdict
+    -> one transaction (gap rows, attempt, events)
+
+Killed before the move: staging is emptied at the next start. Killed between move and row: the next fill of the gap
+finds the file in the folder and gives it its row. Killed before the verdict: the attempt becomes `interrupted`, and
+what has rows is not fetched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from anr_watch.announcements import Announcements
+from anr_watch.clock import Clock
+from anr_watch.config import Settings
+from anr_watch.coverage import missing, trusted
+from anr_watch.errors import ParseError, ReplayRefused, StorageError, StoreUnavailable
+from anr_watch.footage.boxes import read_facts
+from anr_watch.footage.folder import Recordings
+from anr_watch.kernel_events import fill_event
+from anr_watch.log import Repeated
+from anr_watch.model import Attempt, Camera, Coverage, Gap, Segment, Window
+from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
+from anr_watch.replay.job import End, Ended, Jump, Opened, Progress, ReplayJob, SegmentReady
+from anr_watch.replay.process import Workers
+from anr_watch.replay.running import Running
+from anr_watch.replay.secrets import open_sealed
+from anr_watch.replay.urls import build_replay_url
+from anr_watch.states import POLICY, Follow, Presence, Reason
+from anr_watch.store import Settled, Settlement, Store
+from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
+
+LOG = logging.getLogger("anr_watch.fill")
+T = TypeVar("T")
+
+# A segment whose file disagrees with what the worker said of it by more than this is not put into place.
+LENGTH_TOLERANCE_S = 1.0
+# Footage this far outside the asked window is not what was asked for (a camera's clock may be minutes off).
+PLAUSIBLE = timedelta(minutes=5)
+# Footage that reaches into a gap may have begun this long before it: the longest segment anybody records.
+AROUND_S = 900.0
+
+
+class Step(StrEnum):
+    """The numbered places of a fill, for tests that end the process there."""
+
+    PLANNED = "planned"
+    ATTEMPT_WRITTEN = "attempt_written"
+    STAGED = "staged"
+    CHECKED = "checked"
+    PLACED = "placed"
+    ROW_WRITTEN = "row_written"
+    JUDGED = "judged"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The rims a fill works with."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    recordings: Recordings
+    workers: Workers
+    announcements: Announcements
+    at_step: Callable[[Step], None] = lambda _step: None
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What made us look, and when (monotonic), for the reaction time that events tell."""
+
+    source: str  # start, database, recordings, mqtt, sweep, timer, command
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a fill ended, for the scheduler.
+
+    `waiting_ids` are pending rows that this try asked for and did not get: they wait `delay_s`. Other residuals
+    are due at once. `answered` says that the device played something, so it is neither gone nor busy.
+    """
+
+    gap: Gap
+    verdict: Verdict
+    waiting_ids: tuple[str, ...]
+    pending_ids: tuple[str, ...]
+    delay_s: float
+    tries: int
+    answered: bool
+
+
+class Fill:
+    """One try at one gap. `run` once; `stop` may be called at any time and lets `run` end in order.
+
+    Args:
+        tools: the rims.
+        gap: the pending row.
+        camera: its camera as it is now.
+        trigger: what made us look.
+        forced: a person asked, so the gap's age does not matter.
+        tries: tries in a row that ended for `last_reason` before this one.
+        last_reason: how the try before ended.
+        presence_of: what is believed of a camera now.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        gap: Gap,
+        camera: Camera,
+        *,
+        trigger: Trigger,
+        forced: bool,
+        tries: int,
+        last_reason: Reason | None,
+        presence_of: Callable[[str], Presence],
+    ) -> None:
+        self.gap, self.camera = gap, camera
+        self._tools, self._trigger, self._forced = tools, trigger, forced
+        self._tries, self._last_reason, self._presence_of = tries, last_reason, presence_of
+        self._running: Running | None = None
+        self._answered = False
+        self._rejected = ""
+        self.stopping = False
+        self.settling = False
+        self.attempt: Attempt | None = None
+
+    async def stop(self) -> None:
+        """End the replay early; what came so far is kept and the rest stays pending."""
+        self.stopping = True
+        if self._running is not None:
+            await self._running.stop()
+
+    async def run(self) -> Outcome | None:
+        """Fill the gap as far as the camera lets us and settle its row; None if it was not ours to try.
+
+        Raises:
+            AnrWatchError: the database cannot be used; the row is still pending.
+        """
+        tools = self._tools
+        segments = await self._recorded()
+        before = trusted(segments)
+        wanted = fillable(
+            self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
+        )
+        pieces = missing(wanted, before) if wanted else ()
+        tools.at_step(Step.PLANNED)
+        if not pieces:
+            return await self._settle(covered_verdict(self.gap.window), None)
+        target = choose_target(pieces, tools.settings.fills.max_request_s)
+        if not await self._begin(target):
+            return None
+        try:
+            end = await self._replay(target)
+        except BaseException as error:
+            # Cancelled, or a fault of ours: what is in place counts, and the attempt must not stay open.
+            left = ReplayEnd(Reason.INTERRUPTED, "stopped" if not isinstance(error, Exception) else repr(error))
+            await asyncio.shield(self._conclude(target, before, left))
+            raise
+        return await self._conclude(target, before, end)
+
+    async def _conclude(self, target: Window, before: Coverage, end: ReplayEnd) -> Outcome:
+        tools = self._tools
+        self.settling = True
+        tools.announcements.nothing_runs(self.camera.id)
+        after = trusted(await self._recorded())
+        verdict = judge(
+            self.gap.window,
+            target,
+            before=before,
+            after=after,
+            end=end,
+            attempts=self.gap.attempts,
+            max_attempts=tools.settings.fills.max_attempts,
+            presence=self._presence_of(self.camera.id),
+        )
+        tools.at_step(Step.JUDGED)
+        return await self._settle(verdict, target)
+
+    # -- what is recorded -------------------------------------------------------------------------------------
+
+    async def _recorded(self) -> list[Segment]:
+        """Return the footage in and around the gap: rows, and files that have no row yet.
+
+        A file inside the gap without a row is one of ours from before a crash, or the recorder's newest; the
+        former gets its row here, so that the kernel never has to index it.
+        """
+        store, camera_id = self._tools.store, self.camera.id
+        around = self.gap.window.widened(AROUND_S, AROUND_S)
+        rows = await store.segments(camera_id, around)
+        strays = await asyncio.to_thread(self._strays, around, rows)
+        newest = await asyncio.to_thread(self._tools.recordings.newest, camera_id)
+        for path, stray in strays:
+            ours = self.gap.window.start <= stray.window.start < self.gap.window.end
+            if ours and newest is not None and path != newest.path:
+                text = await store.segment_path_text(camera_id, path, self._tools.recordings.root)
+                await store.add_segment(replace(stray, path=text), announce=self._tools.announcements.state)
+        return [*rows, *(stray for _, stray in strays)]
+
+    def _strays(self, around: Window, rows: list[Segment]) -> list[tuple[Path, Segment]]:
+        recordings, camera_id = self._tools.recordings, self.camera.id
+        folder = recordings.camera_folder(camera_id)
+        depth = recordings.pattern.depth + 1
+        known = {Path(row.path).parts[-depth:] for row in rows}
+        found: list[tuple[Path, Segment]] = []
+        for file in recordings.files(camera_id, around):
+            if file.path.relative_to(folder).parts not in known:
+                segment = recordings.segment_of(file, camera_id, str(file.path))
+                if segment is not None:
+                    found.append((file.path, segment))
+        return found
+
+    # -- the replay -------------------------------------------------------------------------------------------
+
+    async def _begin(self, target: Window) -> bool:
+        """Claim the gap and write the attempt; False if it is resolved, or somebody else is at it."""
+        tools = self._tools
+        attempt = Attempt(
+            id=f"att_{uuid.uuid4().hex}",
+            gap_id=self.gap.id,
+            camera_id=self.camera.id,
+            number=1,  # the store counts
+            window=target,
+            started_at=tools.clock.now(),
+            wanted_s=target.seconds,
+        )
+        reaction_ms = (tools.clock.monotonic() - self._trigger.at_s) * 1000
+        self.attempt = await tools.store.begin_attempt(
+            attempt, announce=tools.announcements.fill_started(self.gap, reaction_ms)
+        )
+        if self.attempt is None:
+            return False
+        attempt = self.attempt
+        tools.at_step(Step.ATTEMPT_WRITTEN)
+        LOG.info(
+            "fill started",
+            extra={
+                "camera": self.camera.id,
+                "gap": self.gap.id,
+                "attempt": attempt.number,
+                "from": target.start.isoformat(),
+                "seconds": round(target.seconds, 1),
+                "trigger": self._trigger.source,
+                "reaction_ms": round(reaction_ms, 1),
+            },
+        )
+        return True
+
+    async def _replay(self, target: Window) -> ReplayEnd:
+        """Ask the camera and put what comes into place; every way it can go wrong becomes a reason."""
+        tools = self._tools
+        if self.stopping:
+            return ReplayEnd(Reason.INTERRUPTED, "stopped before it began")
+        try:
+            room_mb = await asyncio.to_thread(tools.recordings.free_mb)
+            if room_mb < tools.settings.recordings.min_free_mb:
+                return ReplayEnd(
+                    Reason.DISK_FULL,
+                    f"{room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
+                )
+            job = await self._job(target)
+            async with tools.workers.replay(job) as running:
+                self._running = running
+                await self._stop_if_asked(running)
+                ended = await self._take(running)
+        except ReplayRefused as error:
+            return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
+        except StorageError as error:
+            return ReplayEnd(Reason.DISK_FULL if error.full else Reason.STORAGE, str(error))
+        finally:
+            self._running = None
+        return self._end_of(ended)
+
+    async def _job(self, target: Window) -> ReplayJob:
+        tools, camera, fills = self._tools, self.camera, self._tools.settings.fills
+        options = camera.options
+        password = camera.password
+        if password is not None:
+            password = await asyncio.to_thread(open_sealed, password, tools.settings.secret_key)
+        template = camera.replay_url_template
+        if template is not None:
+            template = await asyncio.to_thread(open_sealed, template, tools.settings.secret_key)
+        keep = target.widened(options.lead_s, options.trail_s)
+        keep = Window(keep.start, min(keep.end, tools.clock.now()))
+        return ReplayJob(
+            url=build_replay_url(replace(camera, replay_url_template=template), keep, password=password),
+            asked=keep,
+            keep=keep,
+            staging=await asyncio.to_thread(tools.recordings.staging, self.gap.id),
+            segment_s=float(camera.segment_s),
+            audio=camera.record_audio,
+            connect_timeout_s=fills.connect_timeout_s,
+            stall_timeout_s=fills.stall_timeout_s,
+            max_bytes_s=options.max_mb_s * 1e6,
+            transport=options.transport,
+            tls_verify=options.tls_verify,
+        )
+
+    async def _take(self, running: Running) -> Ended:
+        async for event in running:
+            match event:
+                case Opened():
+                    self._answered = True
+                    self._note(first_byte_s=event.after_s)
+                case SegmentReady():
+                    await self._put_into_place(event)
+                case Progress():
+                    self._note(bytes=event.bytes)
+                case Ended():
+                    self._note(bytes=max(event.bytes, self.attempt.bytes if self.attempt else 0))
+                    return event
+                case Jump():
+                    at = event.at.isoformat()
+                    LOG.info(
+                        "time jump",
+                        extra={"camera": self.camera.id, "gap": self.gap.id, "at": at, "by_s": event.by_s},
+                    )
+        raise AssertionError("a replay always tells its end")
+
+    async def _stop_if_asked(self, running: Running) -> None:
+        """Catch a stop that came between the plan and the start of the worker."""
+        if self.stopping:
+            await running.stop()
+
+    def _end_of(self, ended: Ended) -> ReplayEnd:
+        if ended.cause is End.STOPPED or self.stopping:
+            return ReplayEnd(Reason.INTERRUPTED, ended.detail or "stopped")
+        if isinstance(ended.cause, Reason):
+            return ReplayEnd(ended.cause, ended.detail)
+        if self._rejected:
+            return ReplayEnd(Reason.BAD_MEDIA, self._rejected)
+        return ReplayEnd(None, ended.detail)
+
+    def _note(self, **changes: object) -> None:
+        assert self.attempt is not None  # noqa: S101 - only called between begin and settle
+        self.attempt = replace(self.attempt, **changes)  # type: ignore[arg-type]
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    async def _put_into_place(self, ready: SegmentReady) -> None:
+        tools = self._tools
+        staged = await asyncio.to_thread(tools.recordings.staging, self.gap.id)
+        staged /= ready.file
+        tools.at_step(Step.STAGED)
+        fault = await asyncio.to_thread(self._fault_of, staged, ready)
+        if fault:
+            self._rejected = fault
+            LOG.warning("segment rejected: %s", fault, extra={"camera": self.camera.id, "gap": self.gap.id})
+            await asyncio.to_thread(staged.unlink, missing_ok=True)
+            return
+        tools.at_step(Step.CHECKED)
+        path = await asyncio.to_thread(tools.recordings.place, staged, self.camera.id, ready.window)
+        tools.at_step(Step.PLACED)
+        if path is None:
+            return  # a file of the recorder covers that time
+        assert self.attempt is not None  # noqa: S101 - a replay runs only after the attempt was written
+        self._note(files=self.attempt.files + 1, got_s=self.attempt.got_s + ready.window.seconds)
+        text = await tools.store.segment_path_text(self.camera.id, path, tools.recordings.root)
+        segment = Segment(self.camera.id, text, ready.window, ready.bytes, ready.codec, ready.width, ready.height)
+        announce = tools.announcements.fill_progress(self.gap, self.attempt)
+        await self._insist(lambda: tools.store.add_segment(segment, attempt=self.attempt, announce=announce))
+        tools.at_step(Step.ROW_WRITTEN)
+
+    def _fault_of(self, staged: Path, ready: SegmentReady) -> str:
+        """Return what is wrong with a staged file, or an empty text. The worker is not believed, the file is."""
+        try:
+            facts = read_facts(staged)
+        except (ParseError, OSError) as error:
+            return f"staged file is unreadable: {error}"
+        if abs(facts.duration_s - ready.window.seconds) > LENGTH_TOLERANCE_S:
+            return f"file holds {facts.duration_s:.1f} s, the worker said {ready.window.seconds:.1f} s"
+        if facts.codec not in ("h264", "hevc") or not facts.first_is_key:
+            return f"file does not begin with a key frame of a codec we keep ({facts.codec})"
+        plausible = self.gap.window.widened(PLAUSIBLE.total_seconds(), PLAUSIBLE.total_seconds())
+        if not plausible.overlaps(ready.window):
+            return f"footage of {ready.window.start:%Y-%m-%dT%H:%M:%SZ} was not asked for"
+        return ""
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    async def _settle(self, verdict: Verdict, target: Window | None) -> Outcome:
+        tools, now = self._tools, self._tools.clock.now()
+        same = verdict.reason is self._last_reason and verdict.got_s == 0
+        tries = self._tries + 1 if same else 1
+        delay_s = self._delay_s(verdict, tries)
+        attempt = self.attempt
+        if attempt is not None:
+            elapsed_s = (now - attempt.started_at).total_seconds()
+            waits = verdict.missing and verdict.follow not in (Follow.NOTHING, Follow.PARK_CAMERA)
+            attempt = replace(
+                attempt,
+                ended_at=now,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                got_s=verdict.got_s,
+                speed=verdict.got_s / elapsed_s if elapsed_s > 0 and verdict.got_s else None,
+                next_at=now + timedelta(seconds=delay_s) if waits else None,
+            )
+        announce = (
+            tools.announcements.fill_ended(self.gap, attempt, verdict)
+            if attempt is not None
+            else tools.announcements.state
+        )
+        settlement = Settlement(
+            gap=self.gap,
+            attempt=attempt,
+            pieces=verdict.pieces,
+            counts=verdict.counts and attempt is not None,
+            failed=verdict.failed,
+            kernel_event=fill_event(self.gap, attempt, verdict)
+            if attempt is not None and tools.settings.fills.kernel_events
+            else None,
+        )
+        settled: Settled = await self._insist(lambda: tools.store.settle(settlement, announce))
+        tools.at_step(Step.SETTLED)
+        await asyncio.to_thread(tools.recordings.clear_staging, self.gap.id)
+        LOG.info(
+            "fill ended",
+            extra={
+                "camera": self.camera.id,
+                "gap": self.gap.id,
+                "reason": verdict.reason,
+                "got_s": round(verdict.got_s, 1),
+                "missing_s": round(sum(piece.seconds for piece in verdict.missing), 1),
+                "detail": verdict.detail,
+            },
+        )
+        waiting = tuple(row.id for row in settled.left if target is None or row.window.overlaps(target))
+        return Outcome(
+            self.gap, verdict, waiting, tuple(row.id for row in settled.left), delay_s, tries, self._answered
+        )
+
+    def _delay_s(self, verdict: Verdict, tries: int) -> float:
+        if verdict.follow is Follow.SETTLE and tries == 1:
+            return self._tools.settings.fills.settle_s
+        return POLICY[verdict.reason].delay_s(tries)
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a write until the database takes it: what is on disk must not stay without its row."""
+        clock = self._tools.clock
+        complaint = Repeated(LOG, "database does not take a result, trying again")
+        wait_s = 0.2
+        while True:
+            try:
+                result = await write()
+            except StoreUnavailable as error:
+                complaint.failed(error, clock.monotonic())
+                await clock.sleep(wait_s)
+                wait_s = min(wait_s * 2, 5.0)
+            else:
+                complaint.worked()
+                return result

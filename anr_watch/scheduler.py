@@ -1,0 +1,261 @@
+"""The running fills: one lane per device, a global limit, waits after failures, stopping. Decides no order.
+
+What may start and when comes from `planner.plan`; how a fill ended comes from `verdict.judge`. This module keeps
+what lies between the two: who runs, who waits until when, and why. All waits are monotonic seconds; nothing is
+polled, `start_due` returns the next moment at which a wait ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from anr_watch.errors import AnrWatchError, ReplayRefused
+from anr_watch.fill import Fill, Outcome, Tools, Trigger
+from anr_watch.model import Camera, Device, Gap
+from anr_watch.planner import Limits, Standing, plan
+from anr_watch.replay.urls import device_of
+from anr_watch.states import POLICY, Follow, Presence, Reason
+from anr_watch.store import Look
+
+LOG = logging.getLogger("anr_watch.scheduler")
+
+# A fresh online edge ends a device's wait, but a camera that flaps is not asked more often than this.
+EDGE_RETRY_S = 2.0
+# Somebody else is at a gap (a fill by hand): look at it again after this.
+CLAIMED_S = 5.0
+# An error of ours, not of the camera: try the gap again, but not at once.
+OWN_FAULT_S = 60.0
+
+
+@dataclass(slots=True)
+class _Wait:
+    """How long something waits, why, and how many tries in a row ended so."""
+
+    until_s: float
+    reason: Reason
+    tries: int
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One running fill."""
+
+    fill: Fill
+    camera_id: str
+    device: Device
+    task: asyncio.Task[None]
+    cancelled: bool = False
+
+
+class Scheduler:
+    """Starts what the planner chooses and remembers why the rest waits.
+
+    Args:
+        tools: the rims a fill works with.
+        group: owner of the fill tasks.
+        wake: called when something changed that may let another fill start.
+        presence_of: what is believed of a camera now.
+        park: called when a camera must not be asked any more, before anything else of it can start.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        group: asyncio.TaskGroup,
+        *,
+        wake: Callable[[str], None],
+        presence_of: Callable[[str], Presence],
+        park: Callable[[Camera, Reason, str], Awaitable[None]],
+    ) -> None:
+        self._tools, self._group, self._wake, self._presence_of, self._park = tools, group, wake, presence_of, park
+        fills = tools.settings.fills
+        self._limits = Limits(fills.max_attempts, fills.max_gap_hours, fills.parallel, fills.max_request_s)
+        self._lanes: dict[str, _Lane] = {}
+        self._gap_waits: dict[str, _Wait] = {}
+        self._device_waits: dict[Device, _Wait] = {}
+        self._all_wait: _Wait | None = None
+        self._last_started_s: dict[str, float] = {}
+        self._attempts_seen: dict[str, int] = {}
+        self.paused = False
+        self.paused_cameras: set[str] = set()
+
+    @property
+    def running(self) -> Mapping[str, Fill]:
+        """The running fills by gap id."""
+        return {gap_id: lane.fill for gap_id, lane in self._lanes.items()}
+
+    def remember(self, gap_id: str, reason: Reason, tries: int, wait_s: float) -> None:
+        """Restore a wait from before a restart; `wait_s` is what is left of it."""
+        longest_s = max(POLICY[reason].delays_s, default=0.0)
+        self._gap_waits[gap_id] = _Wait(self._now_s() + min(max(wait_s, 0.0), longest_s), reason, tries)
+
+    def online_edge(self, camera: Camera) -> None:
+        """End the waits that only waited for the camera to come back."""
+        now_s = self._now_s()
+        if (wait := self._device_waits.get(self._device(camera))) is not None:
+            earliest_s = self._last_started_s.get(camera.id, float("-inf")) + EDGE_RETRY_S
+            wait.until_s = min(wait.until_s, max(now_s, earliest_s))
+
+    def gap_edge(self, gap: Gap) -> None:
+        """End the wait of one gap whose camera came back, unless the camera had answered that it has nothing."""
+        wait = self._gap_waits.get(gap.id)
+        if wait is not None and POLICY[wait.reason].follow is Follow.ONLINE_EDGE:
+            del self._gap_waits[gap.id]
+
+    def forget_waits(self, gap_id: str | None = None) -> None:
+        """Let one gap, or everything, be due at once: a person asked."""
+        if gap_id is None:
+            self._gap_waits.clear()
+            self._device_waits.clear()
+            self._all_wait = None
+        else:
+            self._gap_waits.pop(gap_id, None)
+
+    def start_due(self, look: Look, parked: Iterable[str], trigger: Trigger) -> float | None:
+        """Start what is due, stop what must not run any more; return the next due moment (monotonic) or None."""
+        gaps, cameras = look.gaps, look.cameras
+        forced = look.asked
+        self._notice_resets(gaps)
+        self._let_go(gaps, cameras, forced)
+        now_s = self._now_s()
+        concerned = {gap.camera_id for gap in gaps} & cameras.keys()
+        devices = {camera_id: self._device(cameras[camera_id]) for camera_id in concerned}
+        standing = Standing(
+            running_gaps=frozenset(self._lanes),
+            busy_devices=frozenset(lane.device for lane in self._lanes.values()),
+            gap_waits={gap_id: wait.until_s for gap_id, wait in self._gap_waits.items()},
+            device_waits={device: wait.until_s for device, wait in self._device_waits.items()},
+            all_wait_s=self._all_wait.until_s if self._all_wait else None,
+            held_cameras=frozenset(parked) | frozenset(self.paused_cameras),
+            paused=self.paused,
+            last_started_s=self._last_started_s,
+            forced=forced,
+        )
+        due = plan(gaps, cameras, devices, standing, self._limits, now=self._tools.clock.now(), now_s=now_s)
+        for gap in due.starts:
+            self._start(gap, cameras[gap.camera_id], devices[gap.camera_id], trigger, forced=gap.id in forced)
+        return due.next_due_s
+
+    async def cancel(self, gap_id: str) -> bool:
+        """End one running fill because a person wants it; what it has is kept, the rest waits for a person.
+
+        Returns whether it ran. A restart of the daemon ends that wait, too.
+        """
+        lane = self._lanes.get(gap_id)
+        if lane is None:
+            return False
+        lane.cancelled = True
+        await lane.fill.stop()
+        return True
+
+    async def stop_all(self, grace_s: float) -> None:
+        """Ask every fill to end, wait up to `grace_s`, then cancel; returns when none runs."""
+        lanes = list(self._lanes.values())
+        self.paused = True
+        for lane in lanes:
+            await lane.fill.stop()
+        tasks = [lane.task for lane in lanes]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _now_s(self) -> float:
+        return self._tools.clock.monotonic()
+
+    def _device(self, camera: Camera) -> Device:
+        try:
+            return device_of(camera)
+        except ReplayRefused:
+            # No address to share a lane by: the fill will find out why, and the camera is parked for it.
+            return Device(f"camera {camera.id}", 0)
+
+    def _notice_resets(self, gaps: Iterable[Gap]) -> None:
+        """A row whose attempts went down was reset by a person: it waits for nothing."""
+        for gap in gaps:
+            if gap.attempts < self._attempts_seen.get(gap.id, 0):
+                self.forget_waits(gap.id)
+        self._attempts_seen = {gap.id: gap.attempts for gap in gaps}
+
+    def _let_go(self, gaps: Iterable[Gap], cameras: Mapping[str, Camera], forced: AbstractSet[str]) -> None:
+        """Stop fills whose camera vanished or was disabled, or whose row is not pending any more."""
+        pending = {gap.id for gap in gaps}
+        for gap_id, lane in self._lanes.items():
+            camera = cameras.get(lane.camera_id)
+            wanted = camera is not None and (camera.wants_fills or gap_id in forced)
+            if (not wanted or gap_id not in pending) and not lane.fill.stopping and not lane.fill.settling:
+                LOG.info("let go", extra={"camera": lane.camera_id, "gap": gap_id})
+                self._group.create_task(lane.fill.stop(), name=f"stop:{gap_id}")
+
+    def _start(self, gap: Gap, camera: Camera, device: Device, trigger: Trigger, *, forced: bool) -> None:
+        wait = self._gap_waits.get(gap.id)
+        fill = Fill(
+            self._tools,
+            gap,
+            camera,
+            trigger=trigger,
+            forced=forced,
+            tries=wait.tries if wait else 0,
+            last_reason=wait.reason if wait else None,
+            presence_of=self._presence_of,
+        )
+        self._last_started_s[camera.id] = self._now_s()
+        task = self._group.create_task(self._run(fill, device), name=f"fill:{camera.id}:{gap.id}")
+        self._lanes[gap.id] = _Lane(fill, camera.id, device, task)
+
+    async def _run(self, fill: Fill, device: Device) -> None:
+        gap_id = fill.gap.id
+        try:
+            outcome = await fill.run()
+            if outcome is None:
+                self._wait_gap(gap_id, Reason.INTERRUPTED, CLAIMED_S)
+                return
+            if outcome.verdict.follow is Follow.PARK_CAMERA:
+                await self._park(fill.camera, outcome.verdict.reason, outcome.verdict.detail)
+            self._finished(outcome, device)
+        except AnrWatchError as error:
+            # The database or the disk failed us between two steps; nothing is lost, the row is still pending.
+            LOG.error("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})  # noqa: TRY400
+            self._wait_gap(gap_id, Reason.INTERRUPTED, OWN_FAULT_S)
+        except Exception:
+            LOG.exception("fill failed for a fault of ours", extra={"camera": fill.camera.id, "gap": gap_id})
+            self._wait_gap(gap_id, Reason.INTERRUPTED, OWN_FAULT_S)
+        finally:
+            self._lanes.pop(gap_id, None)
+            self._wake("fill ended")
+
+    def _wait_gap(self, gap_id: str, reason: Reason, delay_s: float) -> None:
+        before = self._gap_waits.get(gap_id)
+        tries = before.tries + 1 if before and before.reason is reason else 1
+        self._gap_waits[gap_id] = _Wait(self._now_s() + delay_s, reason, tries)
+
+    def _finished(self, outcome: Outcome, device: Device) -> None:
+        """Keep what the end of a fill means for what may start next."""
+        verdict, now_s = outcome.verdict, self._now_s()
+        self._gap_waits.pop(outcome.gap.id, None)
+        self._attempts_seen.pop(outcome.gap.id, None)
+        if outcome.answered:
+            self._device_waits.pop(device, None)
+        lane = self._lanes[outcome.gap.id]
+        if lane.cancelled:
+            for gap_id in outcome.pending_ids:
+                self._gap_waits[gap_id] = _Wait(float("inf"), verdict.reason, 1)
+        elif verdict.follow is Follow.DEVICE_BACKOFF:
+            before = self._device_waits.get(device)
+            tries = before.tries + 1 if before and before.reason is verdict.reason else 1
+            delay_s = POLICY[verdict.reason].delay_s(tries)
+            self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
+        elif verdict.follow is Follow.STOP_ALL:
+            self._all_wait = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
+            for other in self._lanes.values():
+                if other is not lane:
+                    self._group.create_task(other.fill.stop(), name=f"stop:{other.fill.gap.id}")
+        else:
+            for gap_id in outcome.waiting_ids:
+                self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
