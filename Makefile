@@ -1,0 +1,45 @@
+# Set-up and checks. "make help" lists the targets; nothing here needs more than a Debian, Ubuntu or Raspberry Pi OS
+# machine with a network the first time.
+
+VENV := .venv
+BIN  := $(VENV)/bin
+# Debian keeps mosquitto where only root looks.
+WITH := PATH="$$PATH:/usr/sbin:/sbin"
+DONE := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format wheel clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(DONE)  ## a .venv with anr-watch and what its tests need; again only when pyproject.toml changes
+
+$(DONE): pyproject.toml deploy/setup.sh
+	@sh deploy/setup.sh venv $(VENV)
+	@touch $@
+
+demo: $(DONE)  ## simulated cameras lose their network and get their footage back; needs nothing of yours
+	@sh deploy/setup.sh mosquitto || echo "demo: going on without a broker" >&2
+	@$(WITH) $(BIN)/anr-watch demo
+
+test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
+	@sh deploy/setup.sh mosquitto
+	@$(WITH) $(BIN)/python -m pytest </dev/null
+
+check: $(DONE)  ## form, lint, types, import directions, config.toml against the code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/unit/test_config_example.py tests/unit/test_config.py </dev/null
+
+format: $(DONE)  ## put the sources into form
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+wheel: $(DONE)  ## dist/*.whl and dist/*.tar.gz
+	@$(BIN)/python -m build --outdir dist .
+
+clean:  ## remove the .venv and everything made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find anr_watch tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+#!/bin/sh
+# Set-up for a bare Debian, Ubuntu or Raspberry Pi OS machine; called by the Makefile.
+#
+#   setup.sh venv DIR     a virtual environment in DIR with the project (editable) and what its tests need
+#   setup.sh mosquitto    the mosquitto broker's program (its service is left alone)
+#
+# Packages are installed only as root or where sudo asks for no password; otherwise one line says what to install.
+set -eu
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+# Run as root, or fail without asking for a password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        return 1
+    fi
+}
+
+# Install one Debian package; package lists are fetched only if it does not work without.
+install_package() {
+    command -v apt-get >/dev/null 2>&1 && as_root true || return 1
+    echo "setup: installing the package $1" >&2
+    apt_install "$1" 2>/dev/null || { as_root apt-get -qq update && apt_install "$1"; } >&2
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >/dev/null
+}
+
+# The oldest Python that we support is 3.11; a plain python3 first, because it is the one with distribution packages.
+find_python() {
+    for name in python3 python3.13 python3.12 python3.11 python3.14; do
+        if command -v "$name" >/dev/null 2>&1 &&
+            "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+make_venv() {
+    venv=$1
+    python=$(find_python) || {
+        install_package python3 || true
+        python=$(find_python) || fail "needs Python 3.11 or newer (Debian 12, Ubuntu 24.04 and later have it): apt install python3 python3-venv"
+    }
+    # Debian ships venv without ensurepip; the package has the interpreter's version in its name.
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        install_package "$package" || install_package python3-venv || fail "needs the package $package: apt install $package"
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "$python still cannot make virtual environments after installing $package"
+    fi
+    # An interpreter that is gone (an upgrade, a moved folder) leaves a venv that cannot start.
+    if [ -e "$venv" ] && ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        echo "setup: $venv does not work any more, making it anew" >&2
+        rm -rf "$venv"
+    fi
+    [ -e "$venv" ] || "$python" -m venv "$venv"
+    echo "setup: installing anr-watch and its tools into $venv" >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]' ||
+        fail "pip could not install the packages (is there a network?)"
+    "$venv/bin/anr-watch" --version >/dev/null || fail "anr-watch was installed but does not start"
+}
+
+# Debian starts a broker on port 1883 when its package is installed. Nobody asked for one, so it is kept from starting
+# now and at the next boot; a broker that is already installed is neither needed nor touched.
+get_mosquitto() {
+    PATH="$PATH:/usr/sbin:/sbin"
+    ! command -v mosquitto >/dev/null 2>&1 || return 0
+    policy=/usr/sbin/policy-rc.d
+    if command -v apt-get >/dev/null 2>&1 && [ ! -e "$policy" ] &&
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"; then
+        trap 'as_root rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM
+    fi
+    install_package mosquitto || fail "needs the mosquitto broker's program: apt install mosquitto"
+    if command -v systemctl >/dev/null 2>&1; then
+        as_root systemctl --quiet disable mosquitto.service 2>/dev/null || true # no systemd running: nothing to disable
+    fi
+}
+
+case "${1:-}" in
+venv) make_venv "${2:?setup.sh venv DIR}" ;;
+mosquitto) get_mosquitto ;;
+*) fail "usage: setup.sh venv DIR | setup.sh mosquitto" ;;
+esac
