@@ -45,6 +45,15 @@ class CameraSpec:
     mtu_bytes: int = 1400
     report_every_s: float = 5.0
 
+    def __post_init__(self) -> None:
+        """Take the plain texts of enumerations, too.
+
+        Raises:
+            ValueError: a kind of sound or authentication that does not exist.
+        """
+        object.__setattr__(self, "audio", AudioKind(self.audio))
+        object.__setattr__(self, "auth", AuthScheme(self.auth))
+
 
 class Core:
     """The camera behind its servers."""

@@ -87,9 +87,17 @@ class Faults:
     http_status: int = 0
     http_redirect: str = ""
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set one fault; values may be written as on a command line.
+
+        Raises:
+            ValueError: an unknown name or a value that does not fit.
+        """
+        object.__setattr__(self, name, _checked(name, value))
+
     def hits(self, *, live: bool) -> bool:
         """Return whether the faults of sending apply to a live (or replayed) stream."""
-        return self.scope is Scope.BOTH or (self.scope is Scope.LIVE) is live
+        return self.scope == Scope.BOTH or (self.scope == Scope.LIVE) is live
 
     def as_json(self) -> dict[str, Any]:
         """Return the faults that are on, as JSON values."""

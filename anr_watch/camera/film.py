@@ -59,6 +59,7 @@ class FilmSpec:
         Raises:
             ValueError: a size, rate or number out of range.
         """
+        object.__setattr__(self, "codec", VideoCodec(self.codec))
         if not 0 <= self.camera_number <= 0xFFFF:
             raise ValueError(f"camera_number {self.camera_number} is not 0 to 65535")
         if not 1 <= self.fps <= 120:

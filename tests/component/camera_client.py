@@ -50,13 +50,13 @@ class Played:
     error: Exception | None = None
 
 
-def play(url, *, read_timeout_s=3.0, packets=None):
+def play(url, *, read_timeout_s=3.0, open_timeout_s=5.0, packets=None):
     """Play to the end (or a number of packets) and return what came; an error ends it, too."""
     options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
     played = Played()
     frames = []
     try:
-        with av.open(url, options=options, timeout=(5.0, read_timeout_s)) as container:
+        with av.open(url, options=options, timeout=(open_timeout_s, read_timeout_s)) as container:
             played.codecs = [stream.codec_context.name for stream in container.streams]
             video = container.streams.video[0]
             video.codec_context.thread_count = 1
