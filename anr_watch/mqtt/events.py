@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NotRequired, TypedDict
 from urllib.parse import quote
 
 import orjson
@@ -18,102 +17,22 @@ import orjson
 from anr_watch.instants import format_instant
 from anr_watch.log import one_line, redact
 from anr_watch.model import Attempt, CameraFacts, Gap, Message, Window
+from anr_watch.mqtt.shapes import (
+    CameraData,
+    CameraState,
+    CurrentFill,
+    FillData,
+    GapData,
+    GapDetected,
+    LastFill,
+    SpanData,
+)
 from anr_watch.mqtt.topics import Topics
 from anr_watch.states import Presence, Reason
 
 PREFIX = "io.anr-watch."
 ONLINE, OFFLINE = b"online", b"offline"  # the payloads of the status topic
 _DETAIL_CHARS = 300
-
-
-class SpanData(TypedDict):
-    """A half-open interval: RFC 3339 in UTC ending in `Z`, and its length."""
-
-    start: str
-    end: str
-    seconds: float
-
-
-class GapData(SpanData):
-    """The `recording_gaps` row an event is about, as it stood before the event."""
-
-    id: str
-
-
-class GapDetected(TypedDict):
-    """`gap.detected.v1`: a row was registered by us. `origin` says what showed it (`online`, `files`, ...)."""
-
-    gap: GapData
-    origin: str
-    reaction_ms: NotRequired[float]  # from the evidence to this event
-
-
-class FillData(TypedDict):
-    """`fill.*.v1`: one attempt. Counters are those of this attempt, windows those of the gap.
-
-    `fill.progress` comes once per segment in place. `speed` is footage seconds per wall second, `first_byte_s` the
-    wait from the request to the first media byte. `reason` is null while the attempt runs; `next_at` is when the rest
-    is asked for again, null if nothing but an event (or a person) brings that about.
-    """
-
-    gap: GapData
-    attempt: int
-    attempt_id: str
-    window: SpanData
-    wanted_s: float
-    got_s: float
-    bytes: int
-    files: int
-    speed: float | None
-    first_byte_s: float | None
-    reason: str | None
-    detail: str
-    next_at: str | None
-    filled: NotRequired[list[SpanData]]
-    missing: NotRequired[list[SpanData]]
-    reaction_ms: NotRequired[float]  # only `started`: from the evidence that the camera is back to the request
-
-
-class CameraData(TypedDict):
-    """`camera.*.v1`: `source` is set for online and offline, `reason` and `detail` for parked."""
-
-    source: NotRequired[str]
-    reason: NotRequired[str]
-    detail: NotRequired[str]
-
-
-class CurrentFill(TypedDict):
-    """The fill that runs for a camera."""
-
-    gap: str
-    attempt: int
-    wanted_s: float
-    got_s: float
-    bytes: int
-
-
-class LastFill(TypedDict):
-    """The attempt that ended last for a camera; `result` is completed, partial or failed."""
-
-    result: str
-    reason: str | None
-    ended_at: str
-    got_s: float
-    wanted_s: float
-
-
-class CameraState(TypedDict):
-    """`camera/<camera>/state`, retained. `parked` is the reason nothing is asked of the camera, or null."""
-
-    camera: str
-    presence: str
-    since: str | None
-    pending_gaps: int
-    missing_s: float
-    current: CurrentFill | None
-    last: LastFill | None
-    parked: str | None
-    updated_at: str
 
 
 class Announcer:
@@ -202,7 +121,7 @@ class Announcer:
         current: Attempt | None = None,
         parked: Reason | None = None,
     ) -> tuple[Message, ...]:
-        """Return the retained snapshot of a camera; see `CameraState`."""
+        """Return the retained snapshot of a camera; see `shapes.CameraState`."""
         state: CameraState = {
             "camera": camera_id,
             "presence": presence.value,

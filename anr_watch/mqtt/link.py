@@ -1,6 +1,6 @@
-"""One connection to the broker, used once; the only module that knows aiomqtt and paho. It judges no content.
+"""One connection to the broker, used once; made by `connecting.connect` only. It judges no content.
 
-What the library leaves open is closed here, each with a test:
+What the library (aiomqtt 2, over paho) leaves open is closed here and in the two modules beside, each with a test:
 
 - name resolution, TCP, TLS and its files run in a thread of our own that a stop can abandon (the library's runs in
   the loop's executor, which a process waits for when it ends);
@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from socket import socket
@@ -24,7 +23,6 @@ from typing import NoReturn
 
 import aiomqtt
 from paho.mqtt import client as paho
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -32,20 +30,14 @@ from anr_watch.config import MqttSettings
 from anr_watch.errors import AnrWatchError
 from anr_watch.log import one_line
 from anr_watch.model import Message
-from anr_watch.mqtt.dial import DialError, dial
 from anr_watch.mqtt.topics import MAX_TOPIC_BYTES, can_publish
 
 WINDOW = 20  # messages without a PUBACK: what mosquitto allows a client by default (max_inflight_messages)
-MAX_PACKET_BYTES = 1024 * 1024  # what we let the broker send us (MQTT 5)
-RECEIVE_MAXIMUM = 100  # how many unacknowledged messages the broker may send us (MQTT 5)
 INBOX_LIMIT = 10_000  # messages of QoS 0 waiting to be handled; more are dropped and counted
 _MAX_PAYLOAD_BYTES = 268_435_455 - 2 * MAX_TOPIC_BYTES  # what MQTT's four length bytes leave
 FAILURE = 0x80  # reason codes from here on say no (MQTT 5, 2.4)
 SESSION_TAKEN_OVER = 0x8E
-
-# Lost connections and refusals are reported by us, once; the library would log each of its reads and writes.
-_WIRE = logging.getLogger("anr_watch.mqtt.wire")
-_WIRE.setLevel(logging.CRITICAL)
+KEEPALIVE_TIMEOUT = 0x8D  # what paho makes of a PINGRESP that did not come (MQTT_ERR_KEEPALIVE)
 
 _REFUSALS = {
     0x84: "the broker does not speak this MQTT version: set mqtt.version",
@@ -74,16 +66,6 @@ class LinkLost(AnrWatchError):  # noqa: N818 - a state of the world, not a mista
         super().__init__(one_line(text, 300))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long is waited for the broker, in seconds."""
-
-    connect_s: float = 10.0  # name, TCP, TLS and CONNACK together
-    answer_s: float = 10.0  # SUBACK, PUBACK
-    farewell_s: float = 1.0  # PUBACK of the last message
-    leave_s: float = 0.3  # for DISCONNECT to be written
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Incoming:
     """One message from the broker. `expires_in_s`, `response_topic` and `correlation` come with MQTT 5 only."""
@@ -98,12 +80,13 @@ class Incoming:
     expires_in_s: int | None = None
 
 
-class _Inbox(asyncio.Queue[aiomqtt.Message]):
+class Inbox(asyncio.Queue[aiomqtt.Message]):
     """The library's queue, which may not raise: it would log a line for each message it drops."""
 
     dropped = 0
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
+        """Take a message in, or count it as dropped."""
         # QoS 1 is bounded by the receive maximum; dropping it here would leave it unacknowledged for ever.
         if item.qos == 0 and self.qsize() >= INBOX_LIMIT:
             self.dropped += 1
@@ -112,7 +95,7 @@ class _Inbox(asyncio.Queue[aiomqtt.Message]):
 
 
 class Link:
-    """An accepted connection. All methods belong to the loop's thread; made by `connect` only."""
+    """An accepted connection. All methods belong to the loop's thread; see `connecting.connect`."""
 
     def __init__(self, client: aiomqtt.Client, settings: MqttSettings) -> None:
         self.session_present = False
@@ -146,7 +129,7 @@ class Link:
     def dropped(self) -> int:
         """How many messages of QoS 0 were dropped because too many waited."""
         inbox = self._client._queue  # noqa: SLF001 - the queue is ours, the library holds it
-        return inbox.dropped if isinstance(inbox, _Inbox) else 0
+        return inbox.dropped if isinstance(inbox, Inbox) else 0
 
     @property
     def backlog(self) -> int:
@@ -189,11 +172,12 @@ class Link:
         if len(self._waiting) == 1:
             self._pump()
 
-    async def publish(self, message: Message, *, timeout_s: float, properties: Properties | None = None) -> None:
-        """Send and wait for the broker's word.
+    async def publish(self, message: Message, *, timeout_s: float, properties: Properties | None = None) -> int:
+        """Send and return the code of the broker's PUBACK; from `FAILURE` on it says no.
 
         Raises:
-            LinkLost: the connection ended, no PUBACK in time, or the broker says no.
+            LinkLost: the connection ended, or no PUBACK came in time.
+            ValueError: as `send`.
         """
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -205,9 +189,7 @@ class Link:
         await asyncio.wait((answer, self._lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise self._failure(None, "no PUBACK")
-        if answer.result() >= FAILURE:
-            name = reason_name(answer.result())
-            raise LinkLost(f"the broker does not take messages for {message.topic}: {name}", Loss.REFUSED)
+        return answer.result()
 
     async def receive(self) -> Incoming:
         """Return the next message. `acknowledge` it when it is handled.
@@ -243,6 +225,48 @@ class Link:
             self._handled.discard(first)
             if not self.is_lost:
                 self._paho.ack(first.mid, first.qos)
+
+    def open(self, sock: socket, properties: Properties | None) -> None:
+        """Send CONNECT over a socket that is connected already; `properties` are for MQTT 5."""
+        # paho connects inside `connect`; the socket is there already.
+        self._paho._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001 - the socket comes from `dial`
+        settings = self._settings
+        if properties is None:
+            self._paho.connect(settings.host, settings.port, settings.keepalive_s)
+        else:
+            self._paho.connect(
+                settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties
+            )
+
+    async def accepted(self) -> None:
+        """Wait for CONNACK.
+
+        Raises:
+            LinkLost: the broker refuses, or the connection ended.
+        """
+        await asyncio.wait((self._accepted, self._lost), return_when=asyncio.FIRST_COMPLETED)
+        if self._lost.done():
+            raise self._lost.result()
+
+    async def leave(self, farewell: Message, *, farewell_s: float, leave_s: float) -> None:
+        """Publish `farewell` and send DISCONNECT, each within its time; a frozen broker finds both when it wakes."""
+        if not self.is_lost:
+            with contextlib.suppress(LinkLost):  # frozen or gone: the will says the same
+                await self.publish(farewell, timeout_s=farewell_s)
+        if not self.is_lost:
+            self._paho.disconnect()
+            await asyncio.wait((self._lost,), timeout=leave_s)
+
+    async def close(self) -> None:
+        """Let go of the socket and of everything the library has running."""
+        self._lose("the connection was closed by us", Loss.CLOSED)
+        self._paho._sock_close()  # noqa: SLF001 - paho has no public way to let go of a socket
+        for future in (self._client._connected, self._client._disconnected):  # noqa: SLF001 - nobody waits for them now
+            future.cancel()
+        task = self._client._misc_task  # noqa: SLF001 - its cancellation was asked for by closing the socket
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
 
     def _pump(self) -> None:
         while self._waiting and len(self._unacknowledged) < self._window and not self.is_lost:
@@ -291,7 +315,7 @@ class Link:
             self._lose("another client has connected with our client id", Loss.TAKEN_OVER)
         elif flags.is_disconnect_packet_from_server and code.is_failure:
             self._lose(f"the broker ended the connection: {code}", Loss.CLOSED)
-        elif code.value == _KEEPALIVE_TIMEOUT:
+        elif code.value == KEEPALIVE_TIMEOUT:
             self._lose("the broker does not answer any more", Loss.SILENT)
         elif not self._accepted.done():
             self._lose("the connection was closed before the broker accepted it", Loss.CLOSED)
@@ -318,129 +342,6 @@ class Link:
         error = None if disconnected.cancelled() else disconnected.exception()
         self._lose(f"the connection was closed: {error or 'by us'}", Loss.CLOSED)
 
-    def _open(self, sock: socket, properties: Properties | None) -> None:
-        # paho connects inside `connect`; the socket is there already.
-        self._paho._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001 - see the module's text
-        settings = self._settings
-        if properties is None:
-            self._paho.connect(settings.host, settings.port, settings.keepalive_s)
-        else:
-            self._paho.connect(
-                settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties
-            )
-
-    async def _accept(self) -> None:
-        await asyncio.wait((self._accepted, self._lost), return_when=asyncio.FIRST_COMPLETED)
-        if self._lost.done():
-            raise self._lost.result()
-
-    async def _leave(self, farewell: Message | None, patience: Patience) -> None:
-        if not self.is_lost and farewell is not None:
-            with contextlib.suppress(LinkLost):  # frozen or gone: the will says the same
-                await self.publish(farewell, timeout_s=patience.farewell_s)
-        if not self.is_lost:
-            self._paho.disconnect()
-            await asyncio.wait((self._lost,), timeout=patience.leave_s)
-
-    async def _close(self) -> None:
-        self._lose("the connection was closed by us", Loss.CLOSED)
-        self._paho._sock_close()  # noqa: SLF001 - paho has no public way to let go of a socket
-        for future in (self._client._connected, self._client._disconnected):  # noqa: SLF001 - nobody waits for them now
-            future.cancel()
-        task = self._client._misc_task  # noqa: SLF001 - its cancellation was asked for by closing the socket
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
-
-
-# What paho makes of a PINGRESP that did not come (MQTT_ERR_KEEPALIVE).
-_KEEPALIVE_TIMEOUT = 0x8D
-
 
 def _nothing(code: int) -> None:
     del code
-
-
-def reason_name(code: int) -> str:
-    """Return the standard's name of a PUBACK's reason code."""
-    try:
-        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
-    except KeyError:
-        return f"reason 0x{code:02x}"
-
-
-def properties_of_publish(*, content_type: str, correlation: bytes | None = None) -> Properties:
-    """Return MQTT 5 properties for a message of ours; its payload is always UTF-8 text."""
-    properties = _properties(PacketTypes.PUBLISH)
-    properties.PayloadFormatIndicator = 1
-    properties.ContentType = content_type
-    if correlation is not None:
-        properties.CorrelationData = correlation
-    return properties
-
-
-def _properties(packet: int) -> Properties:
-    return Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves this one unannotated
-
-
-@contextlib.asynccontextmanager
-async def connect(
-    settings: MqttSettings, *, client_id: str, will: Message, farewell: Message, patience: Patience
-) -> AsyncIterator[Link]:
-    """Connect, and disconnect at the end: in order with `farewell` published, or by force within `patience`.
-
-    Raises:
-        LinkLost: no connection; or, out of the block, whatever the block raised.
-    """
-    version_5 = settings.version == "5"
-    try:
-        async with asyncio.timeout(patience.connect_s):
-            sock = await dial(settings, timeout_s=patience.connect_s)
-            try:
-                link = _prepared(settings, client_id, will)
-                link._open(sock, _connect_properties(settings) if version_5 else None)  # noqa: SLF001 - same module
-            except BaseException:
-                sock.close()
-                raise
-            try:
-                await link._accept()  # noqa: SLF001 - same module
-            except BaseException:
-                await link._close()  # noqa: SLF001 - same module
-                raise
-    except DialError as error:
-        raise LinkLost(str(error), Loss.UNREACHABLE) from None
-    except TimeoutError:
-        raise LinkLost(f"no answer within {patience.connect_s:g} s", Loss.SILENT) from None
-    try:
-        yield link
-    finally:
-        try:
-            await link._leave(farewell, patience)  # noqa: SLF001 - same module
-        finally:
-            await link._close()  # noqa: SLF001 - same module
-
-
-def _prepared(settings: MqttSettings, client_id: str, will: Message) -> Link:
-    version_5 = settings.version == "5"
-    client = aiomqtt.Client(
-        settings.host,
-        settings.port,
-        username=settings.username or None,
-        password=settings.password.reveal() if settings.password else None,
-        logger=_WIRE,
-        identifier=client_id,
-        queue_type=_Inbox,
-        protocol=aiomqtt.ProtocolVersion.V5 if version_5 else aiomqtt.ProtocolVersion.V311,
-        will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
-        clean_session=None if version_5 else False,
-        keepalive=settings.keepalive_s,
-    )
-    return Link(client, settings)
-
-
-def _connect_properties(settings: MqttSettings) -> Properties:
-    properties = _properties(PacketTypes.CONNECT)
-    properties.SessionExpiryInterval = settings.session_expiry_s
-    properties.MaximumPacketSize = MAX_PACKET_BYTES
-    properties.ReceiveMaximum = RECEIVE_MAXIMUM
-    return properties

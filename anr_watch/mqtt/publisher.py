@@ -15,17 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from paho.mqtt.properties import Properties
-
 from anr_watch.clock import Clock
 from anr_watch.errors import StoreUnavailable
 from anr_watch.log import Repeated
 from anr_watch.model import Message
-from anr_watch.mqtt.link import FAILURE, WINDOW, Link, LinkLost, Loss, properties_of_publish, reason_name
+from anr_watch.mqtt import packets
+from anr_watch.mqtt.link import FAILURE, WINDOW, Link, LinkLost, Loss
 
 LOG = logging.getLogger("anr_watch.mqtt")
+EVENT_TYPE = "application/cloudevents+json; charset=utf-8"  # CloudEvents' MQTT binding, structured mode
 BATCH = 200  # rows read at once: one query per 10 windows
 RETRY_S = 1.0  # after the store could not be read or written
+LAST_REMOVAL_S = 0.5  # a stop waits no longer for the store; what stays is sent again, under the same id
 # A connection that breaks while the same row waits for its PUBACK may break because of that row. After this many
 # times it is sent alone; if the broker then still hangs up each time, it is dropped.
 SUSPECT_AFTER = 3
@@ -76,8 +77,8 @@ class Publisher:
         self, outbox: Outbox, wake: asyncio.Event, clock: Clock, *, answer_s: float, version_5: bool
     ) -> None:
         self._outbox, self._wake, self._clock, self._answer_s = outbox, wake, clock, answer_s
-        self._event_properties = _content("application/cloudevents+json; charset=utf-8") if version_5 else None
-        self._state_properties = _content("application/json") if version_5 else None
+        self._event_properties = packets.of_publish(content_type=EVENT_TYPE) if version_5 else None
+        self._state_properties = packets.of_publish(content_type="application/json") if version_5 else None
         self._in_flight: dict[int, float] = {}  # row -> monotonic seconds when it was sent, oldest first
         self._acknowledged: set[int] = set()  # not yet removed
         self._moved = asyncio.Event()  # a PUBACK came
@@ -111,9 +112,9 @@ class Publisher:
                 group.create_task(self._send(link), name="mqtt-outbox-send")
         finally:
             self._idle.clear()
-            if self._acknowledged:  # bounded by the store's own time-outs, and by whoever cancels twice
+            if self._acknowledged:
                 with suppress(StoreUnavailable, TimeoutError):
-                    async with asyncio.timeout(RETRY_S):
+                    async with asyncio.timeout(LAST_REMOVAL_S):
                         await self._remove_now()
 
     def link_lost(self, lost: LinkLost) -> None:
@@ -164,7 +165,7 @@ class Publisher:
 
     def _answered(self, row_id: int, message: Message, code: int) -> None:
         if code >= FAILURE:
-            name = reason_name(code)
+            name = packets.reason_name(code)
             if code not in _FINAL:
                 self._lost = LinkLost(f"the broker does not take messages at the moment: {name}", Loss.REFUSED)
                 return
@@ -220,7 +221,3 @@ class Publisher:
             oldest = next(iter(self._in_flight.values()), None)
             if oldest is not None and self._clock.monotonic() - oldest > self._answer_s:
                 raise LinkLost(f"no PUBACK within {self._answer_s:g} s", Loss.SILENT)
-
-
-def _content(kind: str) -> Properties:
-    return properties_of_publish(content_type=kind)

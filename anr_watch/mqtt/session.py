@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -18,21 +18,20 @@ from typing import NoReturn
 from anr_watch.clock import Clock
 from anr_watch.config import MqttSettings
 from anr_watch.errors import AnrWatchError
-from anr_watch.log import Repeated
 from anr_watch.model import Message
-from anr_watch.mqtt import commands
+from anr_watch.mqtt import commands, packets
+from anr_watch.mqtt.comeback import Rivals, Trouble, back_off_s
+from anr_watch.mqtt.connecting import Patience, connect
 from anr_watch.mqtt.events import OFFLINE, ONLINE
-from anr_watch.mqtt.link import Incoming, Link, LinkLost, Loss, Patience, connect, properties_of_publish
+from anr_watch.mqtt.link import FAILURE, Incoming, Link, LinkLost, Loss
 from anr_watch.mqtt.publisher import Outbox, Publisher
 from anr_watch.mqtt.topics import Topics
 from anr_watch.presence import Evidence
 from anr_watch.sources.presence_rules import Rules
 
 LOG = logging.getLogger("anr_watch.mqtt")
-FIRST_DELAY_S, LAST_DELAY_S = 0.5, 60.0
 STABLE_S = 10.0  # a connection that held this long ends the back-off
 STATUS_S = 60.0  # the birth is sent again: a late will of an earlier connection may have overwritten it
-RIVAL_TIMES, RIVAL_WITHIN_S = 3, 60.0  # so many take-overs say that somebody else uses our client id
 COMMANDS_WAITING = 50
 COMMAND_S = 30.0  # longer than the store's busy time-out
 
@@ -83,6 +82,7 @@ class Session:
         self.topics = Topics(settings.base, settings.node)
         self.rules = Rules(settings.presence)
         self.client_id = settings.client_id or f"anr-watch-{settings.node}"
+        self._online = Message("", self.topics.status, ONLINE, retain=True)
         self.ignored: Counter[str] = Counter()  # why messages were no evidence
         self._settings, self._handlers, self._clock = settings, handlers, clock
         self._patience = patience or Patience()
@@ -90,8 +90,8 @@ class Session:
         self._version_5 = settings.version == "5"
         self._publisher = Publisher(outbox, wake, clock, answer_s=self._patience.answer_s, version_5=self._version_5)
         self._connected = asyncio.Event()
-        self._trouble = _Trouble(f"MQTT broker {settings.host}:{settings.port}")
-        self._rivals = _Rivals(self.client_id)
+        self._trouble = Trouble(f"MQTT broker {settings.host}:{settings.port}")
+        self._rivals = Rivals(self.client_id)
 
     @property
     def connected(self) -> bool:
@@ -131,10 +131,14 @@ class Session:
         lost = LinkLost("the connection ended", Loss.CLOSED)
         try:
             async with connect(
-                self._settings, client_id=self.client_id, will=offline, farewell=offline, patience=self._patience
+                self._settings, client_id=self.client_id, will=offline, patience=self._patience
             ) as link:
                 accepted_s = self._clock.monotonic()
-                await self._introduce(link)
+                await self._subscribe(link)
+                LOG.info("connected to the broker as %s (session_present=%s)", self.client_id, link.session_present)
+                self._trouble.worked()
+                self._connected.set()
+                self._handlers.on_connected()
                 try:
                     await self._serve(link)
                 finally:
@@ -144,18 +148,10 @@ class Session:
             lost = _first(several)
         return lost, accepted_s
 
-    async def _introduce(self, link: Link) -> None:
+    async def _subscribe(self, link: Link) -> None:
         filters = [self.topics.commands, *self.rules.filters]
-        refused = await link.subscribe(filters, timeout_s=self._patience.answer_s)
-        for name in refused:
+        for name in await link.subscribe(filters, timeout_s=self._patience.answer_s):
             LOG.error("the broker does not let us subscribe to %s: check its access list", name)
-        online = Message("", self.topics.status, ONLINE, retain=True)
-        for message in (online, *self._handlers.birth()):
-            await link.publish(message, timeout_s=self._patience.answer_s)
-        self._trouble.worked()
-        LOG.info("connected to the broker as %s", self.client_id, extra={"session_present": link.session_present})
-        self._connected.set()
-        self._handlers.on_connected()
 
     async def _serve(self, link: Link) -> None:
         asked: asyncio.Queue[_Asked] = asyncio.Queue(COMMANDS_WAITING)
@@ -163,14 +159,25 @@ class Session:
             group.create_task(link.until_lost(), name="mqtt-until-lost")
             group.create_task(self._receive(link, asked), name="mqtt-receive")
             group.create_task(self._answer(link, asked), name="mqtt-commands")
-            group.create_task(self._publisher.drain(link), name="mqtt-publish")
+            group.create_task(self._publish(link), name="mqtt-publish")
             group.create_task(self._repeat_status(link), name="mqtt-status")
 
+    async def _publish(self, link: Link) -> None:
+        for message in (self._online, *self._handlers.birth()):
+            await self._say(link, message)
+        await self._publisher.drain(link)
+
     async def _repeat_status(self, link: Link) -> NoReturn:
-        online = Message("", self.topics.status, ONLINE, retain=True)
         while True:
             await self._clock.sleep(STATUS_S)
-            await link.publish(online, timeout_s=self._patience.answer_s)
+            await self._say(link, self._online)
+
+    async def _say(self, link: Link, message: Message) -> None:
+        code = await link.publish(message, timeout_s=self._patience.answer_s)
+        if code >= FAILURE:
+            # An access list without our topics makes us mute, not deaf: what we hear still counts.
+            name = packets.reason_name(code)
+            LOG.error("the broker does not take messages for %s: %s; check its access list", message.topic, name)
 
     async def _receive(self, link: Link, asked: asyncio.Queue[_Asked]) -> NoReturn:
         dropped = 0
@@ -245,60 +252,8 @@ class Session:
         topic = commands.reply_topic(self.topics, verb, incoming.response_topic, prefix=self._settings.reply_prefix)
         properties = None
         if self._version_5:
-            properties = properties_of_publish(content_type="application/json", correlation=incoming.correlation)
+            properties = packets.of_publish(content_type="application/json", correlation=incoming.correlation)
         link.send(Message("", topic, commands.payload_of(reply, transaction)), properties=properties)
-
-
-class _Trouble:
-    """One line per kind of failure and half minute; another kind is told at once."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._text = what, ""
-        self._repeated = Repeated(LOG, what)
-
-    def failed(self, lost: LinkLost, at_s: float) -> None:
-        if str(lost) != self._text:
-            self._text, self._repeated = str(lost), Repeated(LOG, self._what)
-        self._repeated.failed(lost, at_s)
-
-    def worked(self) -> None:
-        self._text = ""
-        self._repeated.worked()
-
-
-class _Rivals:
-    """Notices that another client uses our id: each of the two throws the other out, for ever."""
-
-    def __init__(self, client_id: str) -> None:
-        self._client_id = client_id
-        self._times_s: deque[float] = deque(maxlen=RIVAL_TIMES)
-        self._told_s: float | None = None
-
-    def taken_over(self, now_s: float, *, surely: bool) -> bool:
-        """Note one take-over, and say whether there are so many that only waiting longer helps."""
-        self._times_s.append(now_s)
-        if len(self._times_s) < RIVAL_TIMES or now_s - self._times_s[0] > RIVAL_WITHIN_S:
-            return False
-        if self._told_s is None or now_s - self._told_s > 10 * RIVAL_WITHIN_S:
-            self._told_s = now_s
-            LOG.error(
-                "thrown out by the broker %d times within %.0f s: %s client connects as %r; "
-                "give each node its own mqtt.node or mqtt.client_id",
-                RIVAL_TIMES,
-                RIVAL_WITHIN_S,
-                "another" if surely else "probably another",
-                self._client_id,
-            )
-        return True
-
-
-def back_off_s(failures: int, chance: float, *, slow: bool = False) -> float:
-    """Return the wait in seconds after so many failures in a row, `chance` in [0, 1) being the jitter.
-
-    0.5 s at first, doubling to 60 s, of which the upper half is random so that many nodes do not come back together.
-    """
-    longest = LAST_DELAY_S if slow else min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** min(failures, 10))
-    return max(FIRST_DELAY_S, longest * (0.5 + chance / 2))
 
 
 def _first(several: BaseExceptionGroup[LinkLost]) -> LinkLost:
