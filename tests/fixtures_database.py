@@ -7,6 +7,7 @@
 Times are given as aware datetimes or as the very text that is to stand in the row.
 """
 
+import asyncio
 import contextlib
 import json
 import sqlite3
@@ -32,6 +33,22 @@ def text(instant: datetime | str) -> str:
         return instant
     digits = "" if not instant.microsecond else f".{instant.microsecond:06}".removesuffix("000")
     return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S}{digits}+00:00"
+
+
+class FixedClock:
+    """A clock that stands where a test puts it; waiting is real."""
+
+    def __init__(self, now: datetime = T0) -> None:
+        self.at = now
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return (self.at - T0).total_seconds()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
 
 
 def create_kernel_database(path: Path) -> Path:
