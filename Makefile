@@ -14,6 +14,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DONE)  ## a .venv with anr-watch and what its tests need; again only when pyproject.toml changes
+	@echo "ready: $(BIN)/anr-watch"
 
 $(DONE): pyproject.toml deploy/setup.sh
 	@sh deploy/setup.sh venv $(VENV)
