@@ -10,12 +10,13 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
 from typing import Final
 
 import av
+
+from anr_watch.camera.kinds import AudioKind
 
 _BEEP_S: Final = 0.1
 _BEEP_HZ: Final = 1000
@@ -26,15 +27,6 @@ _AAC_RATE: Final = 16000
 _AAC_BLOCK: Final = 1024
 _AAC_PERIOD: Final = 125  # frames until the signal repeats: 125 * 1024 samples are 8 s
 AAC_CONFIG: Final = "1408"  # AudioSpecificConfig: AAC-LC, 16 kHz, mono (ISO 14496-3, 1.6.2.1)
-
-
-class AudioKind(StrEnum):
-    """How the sound is coded."""
-
-    NONE = "none"
-    PCMA = "pcma"
-    PCMU = "pcmu"
-    AAC = "aac"
 
 
 @dataclass(frozen=True, slots=True)

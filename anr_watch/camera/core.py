@@ -9,11 +9,12 @@ from datetime import UTC, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from anr_watch.camera.audio import AudioKind, Tone
+from anr_watch.camera.audio import Tone
 from anr_watch.camera.auth import Authenticator, AuthScheme
 from anr_watch.camera.faults import Faults
 from anr_watch.camera.film import Film, FilmSpec
 from anr_watch.camera.journal import Journal
+from anr_watch.camera.kinds import AudioKind
 from anr_watch.camera.storage import Storage
 from anr_watch.clock import Clock
 

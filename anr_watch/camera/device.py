@@ -98,6 +98,10 @@ class SimulatedCamera:
         """What is wrong with the camera now."""
         return self.core.faults
 
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.core.faults = faults
+
     @property
     def film(self) -> Film:
         """What the camera sees."""

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from fractions import Fraction
 from threading import Lock
 from typing import Final
@@ -21,18 +20,12 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from anr_watch.camera import barcode, digits
+from anr_watch.camera.kinds import VideoCodec
 from anr_watch.camera.nal import filler_nal, is_metadata, split_annexb
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPRITE_PX: Final = 16
 _FILLER_STEP: Final = 256
-
-
-class VideoCodec(StrEnum):
-    """How the pictures are coded."""
-
-    H264 = "h264"
-    H265 = "h265"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from anr_watch.camera.faults import Faults, Hang
 from anr_watch.camera.listener import Connection
 from anr_watch.camera.mp4 import FragmentedMp4
 from anr_watch.camera.outlet import Outlet
-from anr_watch.camera.query import Window
+from anr_watch.camera.query import Window, read_unix
 from anr_watch.camera.storage import Run, micros
 from anr_watch.errors import ParseError
 from anr_watch.instants import parse_instant
@@ -112,7 +112,7 @@ class HttpConnection:
     def _window(self, target: str, clip: re.Match[str] | None) -> Window | None:
         """Return the window a URL asks for; None for a path this camera does not have."""
         if clip is not None:
-            return Window(round(float(clip[1]) * 1e6), round(float(clip[2]) * 1e6))
+            return Window(read_unix(clip[1]), read_unix(clip[2]))
         parts = urlsplit(target)
         if parts.path != "/get":
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,12 @@ class Journal:
         self._waiting: list[tuple[Callable[[Entry], bool], asyncio.Future[Entry]]] = []
         self.entries: list[Entry] = []
         self.echo: Callable[[str], None] | None = None  # told every entry as one line
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
 
     def add(self, kind: str, **detail: Any) -> None:
         """Record that something happened just now."""

@@ -8,8 +8,9 @@ from fractions import Fraction
 import av
 from av.container import OutputContainer
 
-from anr_watch.camera.audio import AudioKind, Tone
-from anr_watch.camera.film import Film, Picture, VideoCodec
+from anr_watch.camera.audio import Tone
+from anr_watch.camera.film import Film, Picture
+from anr_watch.camera.kinds import AudioKind, VideoCodec
 
 _VIDEO_BASE = 90_000
 

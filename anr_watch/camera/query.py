@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -9,6 +10,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_10000_US: Final = 253_402_300_800_000_000
 _DIGITS: Final = re.compile(
     r"(\d{4})[-_]?(\d\d)[-_]?(\d\d)[Tt_ ]?(\d\d)[:_]?(\d\d)[:_]?(\d\d)(?:\.(\d{1,6}))?(?:[Zz])?", re.ASCII
 )
@@ -26,6 +28,15 @@ class Window:
 
     start_us: int
     end_us: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse times outside the calendar.
+
+        Raises:
+            ValueError: a time before 1970 or after the year 9999.
+        """
+        if not (0 <= self.start_us < _YEAR_10000_US and 0 <= (self.end_us or 0) < _YEAR_10000_US):
+            raise ValueError("a time outside 1970 to 9999")
 
     def __str__(self) -> str:
         end = "" if self.end_us is None else instant_text(self.end_us)
@@ -57,8 +68,23 @@ def read_instant(text: str, zone: tzinfo) -> int:
         raise ValueError(f"not a time: {text[:40]!r}")
     year, month, day, hour, minute, second = map(int, match.groups()[:6])
     micros = int((match[7] or "").ljust(6, "0"))
-    local = datetime(year, month, day, hour, minute, second, micros, tzinfo=zone)
-    return (local - _EPOCH) // timedelta(microseconds=1)
+    try:
+        local = datetime(year, month, day, hour, minute, second, micros, tzinfo=zone)
+        return (local - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError as error:  # the first day of year 1 in a zone east of Greenwich
+        raise ValueError(f"not a time: {text}") from error
+
+
+def read_unix(text: str) -> int:
+    """Return microseconds since 1970 of seconds since 1970.
+
+    Raises:
+        ValueError: no finite number.
+    """
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"not a time: {text[:40]!r}")
+    return round(seconds * 1e6) if abs(seconds) < 1e12 else round(seconds) * 1_000_000
 
 
 def read_range(header: str | None, zone: tzinfo) -> Window | None:
@@ -94,9 +120,9 @@ def read_url(url: str, *, device_zone: tzinfo, utc_read_as: tzinfo = UTC) -> Tar
         return Target(live=False, window=_window(query, utc_read_as), track=track)
     if _DAHUA.fullmatch(path):
         return Target(live=False, window=_window(query, device_zone), track=track)
-    if _UNIX.fullmatch(path) and "start_unix" in query:
-        start_us, end_us = (round(float(query[name]) * 1e6) for name in ("start_unix", "end_unix"))
-        return Target(live=False, window=Window(start_us, end_us), track=track)
+    if _UNIX.fullmatch(path) and {"start_unix", "end_unix"} <= query.keys():
+        window = Window(read_unix(query["start_unix"]), read_unix(query["end_unix"]))
+        return Target(live=False, window=window, track=track)
     return None
 
 

@@ -33,7 +33,8 @@ _REASONS: Final = {
     503: "Service Unavailable",
 }
 _METHODS: Final = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"
-_INTERLEAVED: Final = re.compile(r"interleaved=(\d+)-(\d+)")
+_INTERLEAVED: Final = re.compile(r"interleaved=(\d{1,9})-\d+")
+_LAST_CHANNEL: Final = 254  # one byte, and RTCP takes the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class RtspConnection:
         self._journal(method.lower(), url=redact(request.url))
         try:
             target = self._target or self._read_target(request.url)
-        except (ValueError, OverflowError):
+        except ValueError:
             return Reply(400)
         faults = self._faults_for(target)
         if faults.hang.value == method.lower():
@@ -221,12 +222,12 @@ class RtspConnection:
         track = wanted.track if wanted is not None else None
         transport = request.headers.get("transport", "")
         first_free = 0 if self._tracks.video is None and self._tracks.audio is None else 2
-        if "RTP/AVP/TCP" not in transport:
-            return Reply(461)
         if not self._session and not target.live and self._core.replay_busy():
             return Reply(453)
         channels = _INTERLEAVED.search(transport)
         channel = int(channels[1]) if channels else first_free
+        if "RTP/AVP/TCP" not in transport or channel > _LAST_CHANNEL:
+            return Reply(461)
         if track == AUDIO_TRACK and self._core.tone.kind in AUDIO_PAYLOAD:
             self._tracks.audio = self._track(
                 channel, AUDIO_PAYLOAD[self._core.tone.kind], self._core.tone.rate, faults

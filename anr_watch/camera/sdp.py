@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from anr_watch.camera.audio import AAC_CONFIG, AudioKind, Tone
-from anr_watch.camera.film import Film, VideoCodec
+from anr_watch.camera.audio import AAC_CONFIG, Tone
+from anr_watch.camera.film import Film
+from anr_watch.camera.kinds import AudioKind, VideoCodec
 from anr_watch.camera.query import Target
 
 VIDEO_PAYLOAD: Final = 96

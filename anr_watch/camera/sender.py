@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from anr_watch.camera.audio import AudioKind
 from anr_watch.camera.core import Core
 from anr_watch.camera.faults import End, Faults, Reports
-from anr_watch.camera.film import Picture, VideoCodec
+from anr_watch.camera.film import Picture
+from anr_watch.camera.kinds import AudioKind, VideoCodec
 from anr_watch.camera.listener import Connection
 from anr_watch.camera.outlet import Outlet
 from anr_watch.camera.rtp import RtpTrack

@@ -8,10 +8,10 @@ import av
 import pytest
 from camera_client import NOON, NOON_FRAME, TestClock, count, play
 
-from anr_watch.camera.audio import AudioKind
 from anr_watch.camera.auth import AuthScheme
 from anr_watch.camera.device import CameraSpec, Replay, SimulatedCamera
-from anr_watch.camera.film import FilmSpec, VideoCodec
+from anr_watch.camera.film import FilmSpec
+from anr_watch.camera.kinds import AudioKind, VideoCodec
 
 VALUES = {
     "{start_rfc3339}": "2026-06-13T14:00:00%2B02:00",

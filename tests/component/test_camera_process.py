@@ -133,6 +133,15 @@ def test_a_taken_port_is_status_1():
             assert "cannot listen" in err
 
 
+def test_naming_the_arguments_loads_no_codec():
+    code = (
+        "import argparse, sys; from anr_watch.camera.cli import add_arguments\n"
+        "add_arguments(argparse.ArgumentParser()); print('av' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert run.stdout == "False\n"
+
+
 def test_commands_that_are_refused_change_nothing():
     async def main():
         async with SimulatedCamera() as camera:

@@ -13,10 +13,10 @@ import av
 import pytest
 from camera_client import END, NOON, NOON_FRAME, START, BareClient, TestClock, count, play
 
-from anr_watch.camera.audio import AudioKind
 from anr_watch.camera.auth import AuthScheme
 from anr_watch.camera.device import CameraSpec, Drop, Replay, SimulatedCamera
-from anr_watch.camera.film import Film, FilmSpec, VideoCodec
+from anr_watch.camera.film import Film, FilmSpec
+from anr_watch.camera.kinds import AudioKind, VideoCodec
 
 TEN_S = 150
 
@@ -240,6 +240,18 @@ def test_requests_out_of_order_and_nonsense():
             )
         ]
         await client.close()
+        for transport in ("RTP/AVP/TCP;interleaved=999-1000", "RTP/AVP/TCP;interleaved=" + "9" * 5000):
+            client = await BareClient.connect(camera.rtsp_port)
+            await client.ask("SETUP", url + "/trackID=1", {"Transport": transport})
+            await client.close()
+        for times in (
+            "start_unix=1e300&end_unix=1e301",
+            "start_unix=-5&end_unix=nan",
+            "start_unix=1e13&end_unix=1e14",
+        ):
+            client = await BareClient.connect(camera.rtsp_port)
+            statuses.append((await client.ask("DESCRIBE", url.replace("live", f"playback?{times}")))[0])
+            await client.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", camera.rtsp_port)
         writer.write(b"GET / HTTP/1.1 and more\r\n\r\n" + b"x" * 100_000)
         with contextlib.suppress(ConnectionResetError):  # refused the hard way, as it may
@@ -247,7 +259,7 @@ def test_requests_out_of_order_and_nonsense():
         writer.close()
         return statuses
 
-    assert with_camera(body) == [200, 454, 404, 400, 461, 404, 405, 200]
+    assert with_camera(body) == [200, 454, 404, 400, 461, 404, 405, 200, 400, 400, 400]
 
 
 def test_nothing_recorded_is_404():

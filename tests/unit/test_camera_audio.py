@@ -6,7 +6,8 @@ from itertools import pairwise
 import av
 import pytest
 
-from anr_watch.camera.audio import AAC_CONFIG, AudioKind, Tone
+from anr_watch.camera.audio import AAC_CONFIG, Tone
+from anr_watch.camera.kinds import AudioKind
 
 START = 1_781_352_300  # a whole second
 DECODERS = {AudioKind.PCMA: "pcm_alaw", AudioKind.PCMU: "pcm_mulaw", AudioKind.AAC: "aac"}

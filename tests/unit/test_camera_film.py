@@ -7,7 +7,8 @@ import av
 import pytest
 
 from anr_watch.camera import barcode
-from anr_watch.camera.film import Film, FilmSpec, VideoCodec
+from anr_watch.camera.film import Film, FilmSpec
+from anr_watch.camera.kinds import VideoCodec
 from anr_watch.camera.nal import filler_nal, h264_type, h265_type, split_annexb
 
 NUMBER = 26_720_284_500 // 15  # a group in June 2026

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from anr_watch.camera.faults import End, Faults, Hang, Reports, Scope
 from anr_watch.camera.film import FilmSpec
+from anr_watch.camera.kinds import VideoCodec
 from anr_watch.camera.query import Target, Window, read_instant, read_range, read_url
 from anr_watch.camera.storage import Run, Storage
 
@@ -92,6 +93,29 @@ def test_absolute_ranges():
     assert read_range(None, UTC) is None
     assert read_range(f"clock={WINDOW}", UTC) == WINDOW
     assert read_instant("20120915T123705Z", UTC) == 1_347_712_625_000_000
+
+
+@given(
+    st.sampled_from(["/Streaming/tracks/101?", "/cam/playback?channel=1&", "/playback?", "/live?", "/"]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["starttime", "endtime", "start_unix", "end_unix"]),
+            st.text(max_size=20) | st.from_regex(r"[0-9]{8}T[0-9]{6}Z", fullmatch=True) | st.floats().map(str),
+        ),
+        max_size=3,
+    ),
+    st.text(max_size=10),
+)
+def test_no_url_does_more_than_being_refused(path, query, tail):
+    url = "rtsp://h" + path + "&".join(f"{name}={value}" for name, value in query) + tail
+    try:
+        target = read_url(url, device_zone=BERLIN, utc_read_as=BERLIN)
+        read_range("clock=" + tail, BERLIN)
+    except ValueError:
+        return
+    if target is not None and target.window is not None:
+        str(target.window)
+        storage().runs(target.window)
 
 
 def test_a_window_begins_at_the_key_frame_before_it():
@@ -210,6 +234,22 @@ def test_faults_that_cannot_be_are_refused_and_change_nothing(wrong):
     with pytest.raises(ValueError, match="fault"):
         faults.update({"end": "silent"} | wrong if "end" not in wrong else wrong)
     assert faults == Faults(end=End.CLOSE)
+
+
+def test_texts_are_taken_for_words():
+    faults = Faults(end="silent")
+    faults.reports = "absent"
+    assert (faults.end, faults.reports) == (End.SILENT, Reports.ABSENT)
+    assert isinstance(faults.end, End)
+    assert FilmSpec(codec="h265") == FilmSpec(codec=VideoCodec.H265)
+    with pytest.raises(ValueError, match="no fault 'endd'"):
+        faults.endd = "silent"
+
+
+@pytest.mark.parametrize("times", [(-1, None), (0, 10**18), (10**18, None)])
+def test_windows_stay_in_the_calendar(times):
+    with pytest.raises(ValueError, match="outside 1970"):
+        Window(*times)
 
 
 def test_faults_hit_replay_unless_told_otherwise():
