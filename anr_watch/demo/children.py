@@ -84,8 +84,8 @@ class Children:
         ChildFailedError: (in an ExceptionGroup) a child ended that was not asked to.
     """
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
+    def __init__(self, logs: Path, *, grace_s: float = GRACE_S) -> None:
+        self._logs, self._grace_s = logs, grace_s
         self._group = asyncio.TaskGroup()
         self._all: list[Child] = []
 
@@ -142,9 +142,9 @@ class Children:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
-        if not await _ended(child, GRACE_S):
+        if not await _ended(child, self._grace_s):
             _kill(child)
-            await _ended(child, GRACE_S)
+            await _ended(child, self._grace_s)
         return -1 if process.returncode is None else process.returncode
 
     async def _watch(self, child: Child, on_line: Callable[[Child, str], None] | None) -> None:

@@ -117,16 +117,22 @@ class TextShow:
 
     def say(self, text: str) -> None:
         """Print a paragraph."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=self._live is None)
 
     def tell(self, happening: Happening) -> None:
         """Print one line: seconds since the start, milliseconds since the return, camera, text."""
-        line = Text(f"{happening.t_s:5.1f} s  ", style="dim")
         since = "" if happening.ms is None else f"+{happening.ms:,.0f} ms"
-        line.append(f"{since:>10}  ", style="bold" if since else "")
-        line.append(f"{happening.camera:<{_LABEL_COLUMNS - 2}}", style="cyan")
-        line.append(happening.text)
-        self._console.print(line)
+        line = Text(f"{happening.t_s:5.1f} s", style="dim")
+        line.append(f"{since:>11}  ", style="bold")
+        line.append(f"{happening.camera:<7}", style="cyan")
+        if self._live is None:  # a file or a pipe: whoever reads it wraps as they like
+            self._console.print(line + Text(happening.text), soft_wrap=True)
+            return
+        grid = Table.grid(padding=0)
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(line, happening.text)
+        self._console.print(grid)
 
     def bars(self, bars: Sequence[Bar], t_s: float) -> None:
         """Redraw the bars, if there is a terminal to draw on; remember them otherwise."""
@@ -170,7 +176,7 @@ class TextShow:
         self._console.print(table)
         self._console.print()
         for line in verdict(summary):
-            self._console.print(line)
+            self.say(line)
 
     def close(self) -> None:
         """Stop drawing; the bars vanish, the lines stay."""
