@@ -16,6 +16,7 @@ from anr_watch.states import Reason
 
 _RTSP: Final = re.compile(r"method (\w+) failed: (\d{3})")
 _HTTP: Final = re.compile(r"HTTP error (\d{3})")
+_EOF: Final = 541478725  # AVERROR_EOF as PyAV gives it
 _UNREACHABLE: Final = {
     errno.ECONNREFUSED,
     errno.EHOSTUNREACH,
@@ -24,6 +25,7 @@ _UNREACHABLE: Final = {
     errno.ENETDOWN,
     errno.EADDRNOTAVAIL,
 }
+_CLOSED: Final = {errno.ECONNRESET, errno.EPIPE, errno.EIO, _EOF}
 _RTSP_REASONS: Final = {
     401: Reason.UNAUTHORIZED,
     403: Reason.UNAUTHORIZED,
@@ -81,8 +83,9 @@ def why(
         return Failure(Reason.UNREACHABLE, f"no connection: {text}")
     if error_number == errno.ETIMEDOUT or silent_s >= 0.9 * patience_s:
         return Failure(Reason.STALLED, f"no answer within {patience_s:g} s")
-    if error_number in {errno.ECONNRESET, errno.EPIPE, errno.EIO, None}:
-        return Failure(Reason.CUT_SHORT, "the camera closed the connection before any footage came")
+    if error_number in _CLOSED or any("reset by peer" in line or "Broken pipe" in line for line in said):
+        # Port forwards and tunnels accept for a camera that is not there.
+        return Failure(Reason.UNREACHABLE, "the connection was closed without an answer")
     return Failure(Reason.BAD_MEDIA, f"not readable: {last}")
 
 

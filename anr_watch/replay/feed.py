@@ -69,7 +69,7 @@ class Feed:
         return self.over or self.failure is not None
 
     def stop(self, wait_s: float) -> None:
-        """Ask the reader to close the source, and give it `wait_s` to do so; one that hangs is left behind."""
+        """Let the reader close the source, and give it `wait_s` to do so; one that hangs is left behind."""
         with self._change:
             self._stop = True
             self._change.notify_all()
@@ -85,8 +85,11 @@ class Feed:
             self._end(Failure(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take"))
         else:
             self._end(None)
-        finally:
-            self._source.close()
+        # Not before the other side is done: segment headers are made from the source's own streams, and libav frees
+        # those when the source is closed (measured: a crash, SIGSEGV).
+        with self._change:
+            self._change.wait_for(lambda: self._stop)
+        self._source.close()
 
     def _end(self, failure: Failure | None) -> None:
         with self._change:

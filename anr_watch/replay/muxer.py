@@ -21,7 +21,8 @@ from anr_watch.replay.nalunits import as_annexb
 from anr_watch.replay.rtptime import TICKS
 
 TIME_BASE: Final = Fraction(1, TICKS)
-# frag_discont: keeps the place of a stream that does not begin at zero (sound that starts after the first picture).
+# frag_discont, and no shifting of negative times (there are none): both are needed to keep the place of sound that
+# starts after the first picture; otherwise its first packet is moved to zero.
 _FLAGS: Final = "frag_keyframe+empty_moov+default_base_moof+frag_discont"
 _TAGS: Final = {"h264": "avc1", "hevc": "hvc1"}  # Apple's players do not take hev1
 _BUFFER_BYTES: Final = 1 << 20
@@ -98,6 +99,7 @@ class SegmentWriter:
     def __init__(self, staging: Path, number: int, video: VideoFormat, audio: Any, start: int) -> None:
         self._part, self._final = staging / f"{number:04}.part", staging / f"{number:04}.mp4"
         self._format, self._start = video, start
+        self._zero: int | None = None  # what is time 0 in the file: where decoding of the first picture begins
         self._end = start
         self._frames = 0
         self._last_dts: dict[bool, int] = {}
@@ -107,7 +109,7 @@ class SegmentWriter:
             "w",
             format="mp4",
             buffer_size=_BUFFER_BYTES,
-            container_options={"movflags": _FLAGS, "max_interleave_delta": _WAIT_US},
+            container_options={"movflags": _FLAGS, "avoid_negative_ts": "disabled", "max_interleave_delta": _WAIT_US},
         )
         self._video = self._output.add_stream_from_template(video.stream)
         self._video.time_base = TIME_BASE
@@ -122,14 +124,16 @@ class SegmentWriter:
         stream = self._video if video else self._audio
         if stream is None:
             return
-        dts -= self._start
+        if self._zero is None:
+            self._zero = dts
+        dts -= self._zero
         last = self._last_dts.get(video)
         if last is not None and dts <= last:
             dts = last + 1
         self._last_dts[video] = dts
         packet.stream = stream
         packet.time_base = TIME_BASE
-        packet.dts, packet.pts = dts, max(pts - self._start, dts)
+        packet.dts, packet.pts = dts, max(pts - self._zero, dts)
         packet.duration = duration
         self._output.mux_one(packet)
         if video:

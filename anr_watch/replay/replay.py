@@ -248,10 +248,7 @@ class Replay:
                 for stamped in pipeline.stamper.finish():
                     self._place(pipeline, stamped)
                 self._cut(pipeline.timeline.finish())
-                if pipeline.merge is not None:
-                    for item in pipeline.merge.finish():
-                        for step in self._cutter.push(item):
-                            self._do(step)
+                self._drain(pipeline)
             for step in self._cutter.finish():
                 self._do(step)
         except Exception as error:
@@ -269,6 +266,14 @@ class Replay:
             until=self._until(),
             status=over.status,
         )
+
+    def _drain(self, pipeline: _Pipeline) -> None:
+        if pipeline.merge is None or pipeline.sound is None:
+            return
+        rest = [ordered for block in pipeline.sound.finish() for ordered in pipeline.merge.push(block)]
+        for item in [*rest, *pipeline.merge.finish()]:
+            for step in self._cutter.push(item):
+                self._do(step)
 
     def _until(self) -> datetime | None:
         last = self._cutter.last_end

@@ -34,6 +34,10 @@ class PassThrough:
         """Return the block unchanged."""
         return [item]
 
+    def finish(self) -> list[Placed]:
+        """Return nothing: nothing is held back."""
+        return []
+
 
 class ToAac:
     """Decodes blocks of any codec libav knows and encodes them again."""
@@ -71,6 +75,13 @@ class ToAac:
                 out += self._packets(part)
         return out
 
+    def finish(self) -> list[Placed]:
+        """Return what is still in the encoder."""
+        out: list[Placed] = []
+        for part in self._resampler.resample(None):
+            out += self._packets(part)
+        return out + self._packets(None)
+
     def _packets(self, frame: av.AudioFrame | None) -> list[Placed]:
         if frame is not None:
             frame.pts, frame.time_base = self._samples, Fraction(1, self._rate)
@@ -89,7 +100,7 @@ class ToAac:
 
     def _restart(self) -> list[Placed]:
         """Drain the encoder and take a new one: sound goes on at another time."""
-        out = self._packets(None)
+        out = self.finish()
         self._scratch = av.open(io.BytesIO(), "w", format="mp4")
         self._encode = self._encoder()
         self._scratch.start_encoding()

@@ -213,15 +213,14 @@ class LibavSource:
         return options | {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": _FORMATS}
 
     def _failure(self, error: BaseException, silent_s: float, patience_s: float) -> Failure:
-        failure = why(
-            self._log.lines,
+        return why(
+            [self._redact(line) for line in self._log.lines],
             error_number=getattr(error, "errno", None),
-            text=str(getattr(error, "strerror", None) or type(error).__name__),
+            text=self._redact(str(getattr(error, "strerror", None) or type(error).__name__)),
             connected=self.connected,
             silent_s=silent_s,
             patience_s=patience_s,
         )
-        return Failure(failure.reason, self._redact(failure.detail), failure.status)
 
     def _playing(self, container: InputContainer) -> Playing:
         video = next(iter(container.streams.video), None)

@@ -13,7 +13,8 @@ from typing import Any, Final
 from anr_watch.replay.nalunits import KeyFrame
 from anr_watch.replay.rtptime import TICKS, Report, RtpTime
 
-_HEAD_UNITS: Final = 40  # libav knows both times after at most 16 reordered pictures
+_REORDERED: Final = 16  # pictures H.264 and H.265 may put out of order
+_HEAD_UNITS: Final = 2 * _REORDERED  # libav knows both times after that many
 _UNSTAMPED_UNITS: Final = 250  # ten seconds of video
 
 
@@ -72,6 +73,9 @@ class Stamper:
         self._end = 0
         self._unstamped = 0
         self._counted = False
+        self._told = False  # the newest picture came with a report's time
+        self._shift: int | None = None  # how far our time is from libav's
+        self._mistrusted = False  # libav orders its decoding times on a clock that runs back
 
     def push(self, unit: Unit) -> list[Stamped]:
         """Take the next unit; return what is known now."""
@@ -80,8 +84,13 @@ class Stamper:
                 self._sound = [*self._sound[-_UNSTAMPED_UNITS:], unit]
                 return []
             return self._stamp_sound(unit)
+        told, self._told = self._told, unit.utc_us is not None
         if self._head is None:
+            if self._told and not told:
+                _forget_report(unit)
             return [self._stamp(unit)]
+        if self._head and self._head[-1].utc_us == unit.utc_us:
+            _forget_report(self._head[-1])
         self._head.append(unit)
         if unit.pts is not None and unit.dts is not None:
             return self._end_of_head()
@@ -122,8 +131,13 @@ class Stamper:
         if pts is None:
             pts = self._end
         if self._video_time is not None:
-            pts = self._video_time.media(pts, unit.duration, unit.utc_us, unit.report)
+            theirs, pts = pts, self._video_time.media(pts, unit.duration, unit.utc_us, unit.report)
+            if self._shift is not None and abs(pts - theirs - self._shift) > 1:
+                self._mistrusted = True
+            self._shift = pts - theirs
         before, following = self._dts, self._dts + unit.duration
+        if self._mistrusted and self._delay:
+            ahead = None
         if ahead is not None and 0 <= ahead <= TICKS:
             self._dts = pts - ahead
         else:
@@ -140,6 +154,14 @@ class Stamper:
             return []
         pts = self._audio_time.media(unit.pts, unit.duration, unit.utc_us, unit.report)
         return [Stamped(pts, pts, unit)]
+
+
+def _forget_report(unit: Unit) -> None:
+    """Drop what the first report says about the picture before it.
+
+    libav's parser gives a picture without side data that of the packet that completes it, which is the next one's.
+    """
+    unit.utc_us, unit.report = None, None
 
 
 def _told_step(unit: Unit, head: list[Unit]) -> int | None:

@@ -12,12 +12,14 @@ import resource
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 from anr_watch.errors import ParseError
+from anr_watch.log import one_line, redact
 from anr_watch.replay.job import Ended, Event
 from anr_watch.replay.replay import Replay
-from anr_watch.replay.source import LibavSource, Redaction
+from anr_watch.replay.source import LibavSource
 from anr_watch.replay.wire import MAX_LINE_BYTES, event_line, parse_job
 from anr_watch.states import Reason
 
@@ -77,11 +79,8 @@ def serve(job_fd: int = 0, event_fd: int = 1) -> int:
         wall_us=_wall_us,
     )
     ended = replay.run()
-    clean = Redaction(job.url.reveal())
-    _emit(
-        event_fd,
-        Ended(ended.cause, clean(ended.detail), ended.bytes, ended.seconds, ended.until, ended.status),
-    )
+    detail = one_line(redact(ended.detail, [job.url.reveal()]), 300)
+    _emit(event_fd, replace(ended, detail=detail))
     return 0
 
 
