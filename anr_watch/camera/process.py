@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -151,13 +152,13 @@ async def _lines(stream: TextIO | None) -> AsyncIterator[bytes]:
     """Give the lines of stdin: a pipe, a terminal or a socket by events, a file as it is."""
     if stream is None or stream.closed:
         return
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 20)
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
-    except (ValueError, OSError):  # a regular file or /dev/null, which cannot be waited for and never block
+    mode = os.fstat(stream.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()):
+        # A regular file or /dev/null cannot be waited for, and never lets anyone wait.
         for line in await asyncio.to_thread(stream.buffer.readlines):
             yield line
         return
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
     while line := await reader.readline():
         yield line
