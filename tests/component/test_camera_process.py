@@ -109,10 +109,11 @@ def test_stdin_may_be_a_file_or_nothing(tmp_path):
     script.write_text('{"cmd": "status"}\n\n{"cmd": "dance"}\n')
     command = [sys.executable, "-m", "anr_watch.camera", "--json", "--control"]
     with script.open() as file:
-        run = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=20)
+        run = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=20, check=True)
     assert [json.loads(line).get("ok") for line in run.stdout.splitlines()] == [None, True, False]
-    nothing = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
-    assert (run.returncode, nothing.returncode) == (0, 0)
+    nothing = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True
+    )
     assert run.stderr + nothing.stderr == ""
 
 
