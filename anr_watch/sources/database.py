@@ -1,0 +1,169 @@
+"""Notices that somebody else wrote to the database. Reads nothing but its version; decides nothing.
+
+The write to the log is reported *before* the commit is visible: with synchronous=FULL every single look at the moment
+of the event found nothing new. So each event starts a ladder of looks, close together at first, and only its end
+after a quarter of a second says that the event meant nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from anr_watch.clock import Clock
+from anr_watch.errors import ContractError, StorageError, StoreUnavailable
+from anr_watch.log import Repeated
+from anr_watch.sources.backend import Backend, Changes, watch_folder
+from anr_watch.sources.watch import GUARD_S, FolderWatch
+
+LOG = logging.getLogger("anr_watch.sources")
+
+LADDER_S: Final = 0.25  # how long after an event a commit may still become visible
+_STEEP_S: Final = 0.02
+# After a hit: the shortest time to the next look (under load this is the rate of looks), and the rungs after it,
+# for a commit whose event fell into the same batch as that of the one we saw.
+SPACING_S: Final = 0.02
+_TAIL_S: Final = (0.02, 0.03, 0.04, 0.05, 0.05, 0.05)
+
+
+def rung_s(since_event_s: float) -> float | None:
+    """Return the pause before the next look while nothing has been found; None: the event meant nothing.
+
+    1, 2, 2, 2 ... ms for the first 20 ms (a commit without fsync is visible in microseconds), then every 5 ms
+    (an fsync takes 1 to 50 ms on usual disks).
+    """
+    if since_event_s < 0.001:
+        return 0.001
+    if since_event_s < _STEEP_S:
+        return 0.002
+    return 0.005 if since_event_s < LADDER_S else None
+
+
+class DatabaseWatch:
+    """Calls `changed` after each commit of another connection, and `replaced` when the file is another one.
+
+    Args:
+        path: the database file; its folder is watched, so that the log and a replacement are seen.
+        version: asks the open database for its version (`store.version`).
+        is_replaced: says whether another file stands at the path than the one that is open (`store.replaced`).
+        changed: may be called for nothing, but never is missing after a commit.
+        replaced: called once per replacement or disappearance.
+        clock: for pauses.
+        step_ms: pause between looks at the queue of the watch.
+        debounce_ms: see `backend.watch_folder`.
+        guard_s: see `FolderWatch`.
+        backend: see `backend.watch_folder`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        version: Callable[[], Awaitable[int]],
+        is_replaced: Callable[[], Awaitable[bool]],
+        changed: Callable[[], None],
+        replaced: Callable[[], None],
+        clock: Clock,
+        step_ms: int = 10,
+        debounce_ms: int = 50,
+        guard_s: float = GUARD_S,
+        backend: Backend = watch_folder,
+    ) -> None:
+        self._version, self._is_replaced = version, is_replaced
+        self._changed, self._replaced = changed, replaced
+        self._clock = clock
+        self._watch = FolderWatch(
+            path.parent,
+            recursive=False,
+            clock=clock,
+            changes=self._take,
+            back=self._look_at_all,
+            lost=lambda _: self._look_at_all(),
+            step_ms=step_ms,
+            debounce_ms=debounce_ms,
+            guard_s=guard_s,
+            backend=backend,
+        )
+        file = os.path.join(self._watch.folder, path.name)  # noqa: PTH118 - compared with the texts of events
+        self._file, self._log = file, f"{file}-wal"
+        self._poked = asyncio.Event()
+        self._check_file = False
+        self._told_replaced = False
+        self._seen: int | None = None
+        self._complaint = Repeated(LOG, "database does not answer")
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch.run(), name="source:database-watch")
+            group.create_task(self._look(), name="source:database")
+
+    def _take(self, changes: Changes) -> None:
+        paths = {path for _, path in changes}
+        # A checkpoint writes to the file itself too; looking at its identity costs a stat.
+        self._check_file |= self._file in paths
+        if self._file in paths or self._log in paths:
+            self._poked.set()
+
+    def _look_at_all(self) -> None:
+        self._check_file = True
+        self._poked.set()
+
+    async def _look(self) -> None:
+        while True:
+            await self._poked.wait()
+            await self._climb()
+
+    async def _climb(self) -> None:
+        """Look until nothing has come for as long as a commit may take to become visible."""
+        event_s = self._clock.monotonic()
+        tail: list[float] | None = None  # pauses left after a hit
+        while True:
+            if self._poked.is_set():
+                self._poked.clear()
+                event_s, tail = self._clock.monotonic(), None
+            if self._check_file:
+                self._check_file = False
+                await self._look_at_file()
+            if await self._moved():
+                self._changed()
+                tail = list(_TAIL_S)
+                await self._clock.sleep(SPACING_S)
+            elif tail is None:
+                pause_s = rung_s(self._clock.monotonic() - event_s)
+                if pause_s is None:
+                    return
+                await self._clock.sleep(pause_s)
+            elif not tail:
+                return
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(tail.pop(0)):
+                        await self._poked.wait()
+
+    async def _moved(self) -> bool:
+        try:
+            version = await self._version()
+        except (StoreUnavailable, StorageError, ContractError) as error:
+            self._complaint.failed(error, self._clock.monotonic())
+            self._seen = None  # whatever it says next is news
+            self._check_file = not self._told_replaced
+            return False
+        self._complaint.worked()
+        if version == self._seen:
+            return False
+        self._seen = version
+        return True
+
+    async def _look_at_file(self) -> None:
+        if not await self._is_replaced():
+            self._told_replaced = False
+        elif not self._told_replaced:
+            self._told_replaced = True
+            LOG.warning("another file, or none, stands at %s", self._file)
+            self._replaced()
