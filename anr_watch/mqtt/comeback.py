@@ -58,6 +58,10 @@ class Rivals:
             )
         return True
 
+    def forget(self) -> None:
+        """Note that the broker was away: then it was no rival that ended our connections."""
+        self._times_s.clear()
+
 
 def back_off_s(failures: int, chance: float, *, slow: bool = False) -> float:
     """Return the wait in seconds after so many failures in a row, `chance` in [0, 1) being the jitter.

@@ -94,6 +94,6 @@ def _client(settings: MqttSettings, client_id: str, will: Message) -> aiomqtt.Cl
         queue_type=Inbox,
         protocol=aiomqtt.ProtocolVersion.V5 if version_5 else aiomqtt.ProtocolVersion.V311,
         will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
-        clean_session=None if version_5 else False,
+        clean_session=None if version_5 else settings.session_expiry_s == 0,
         keepalive=settings.keepalive_s,
     )

@@ -118,10 +118,13 @@ class Session:
             self._publisher.link_lost(lost)
             self._trouble.failed(lost, now_s)
             failures = 1 if held_s >= STABLE_S else failures + 1
-            # MQTT 3.1.1 has no word for a take-over: the connection just closes soon after it was accepted.
-            brief = not self._version_5 and lost.loss is Loss.CLOSED and accepted_s is not None
-            taken = lost.loss is Loss.TAKEN_OVER or (brief and held_s < STABLE_S)
-            rivals = taken and self._rivals.taken_over(now_s, surely=self._version_5)
+            # MQTT 3.1.1 has no word for a take-over, and mosquitto 2.0 does not say MQTT 5's: the connection just closes
+            # soon after it was accepted, while the broker is there all the time.
+            if lost.loss is Loss.UNREACHABLE:
+                self._rivals.forget()
+            brief = lost.loss is Loss.CLOSED and accepted_s is not None and held_s < STABLE_S
+            surely = lost.loss is Loss.TAKEN_OVER
+            rivals = (brief or surely) and self._rivals.taken_over(now_s, surely=surely)
             await self._clock.sleep(back_off_s(failures, self._chance.random(), slow=rivals))
 
     async def _one_connection(self) -> tuple[LinkLost, float | None]:

@@ -55,5 +55,13 @@ def test_take_overs_an_hour_apart_are_nobodys_fault(caplog):
     assert not caplog.records
 
 
+def test_a_broker_that_restarts_is_no_rival(caplog):
+    rivals = Rivals("x")
+    for second in range(10):
+        assert not rivals.taken_over(float(second), surely=False)
+        rivals.forget()
+    assert not caplog.records
+
+
 def test_a_loss_is_one_printable_line():
     assert str(LinkLost("a\nb\x1b", Loss.CLOSED)) == "a\\x0ab\\x1b"
