@@ -151,10 +151,17 @@ class Link:
         Raises:
             LinkLost: the connection ended, or no answer came in time.
         """
+        # The library waits for the whole time-out even when the connection is gone.
+        asking = asyncio.ensure_future(self._client.subscribe([(name, 1) for name in filters], timeout=timeout_s))
         try:
-            codes = await self._client.subscribe([(name, 1) for name in filters], timeout=timeout_s)
+            await asyncio.wait((asking, self._lost), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise self._lost.result()
+            codes = asking.result()
         except aiomqtt.MqttError as error:
             raise self._failure(error, "no answer to SUBSCRIBE") from None
+        finally:
+            asking.cancel()
         numbers = [code.value if isinstance(code, ReasonCode) else code for code in codes]
         return [name for name, number in zip(filters, numbers, strict=False) if number >= FAILURE]
 

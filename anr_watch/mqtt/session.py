@@ -118,8 +118,8 @@ class Session:
             self._publisher.link_lost(lost)
             self._trouble.failed(lost, now_s)
             failures = 1 if held_s >= STABLE_S else failures + 1
-            # MQTT 3.1.1 has no word for a take-over, and mosquitto 2.0 does not say MQTT 5's: the connection just closes
-            # soon after it was accepted, while the broker is there all the time.
+            # MQTT 3.1.1 has no word for a take-over, and mosquitto 2.0 does not use that of MQTT 5: the connection just
+            # closes soon after it was accepted, while the broker is there all the time.
             if lost.loss is Loss.UNREACHABLE:
                 self._rivals.forget()
             brief = lost.loss is Loss.CLOSED and accepted_s is not None and held_s < STABLE_S

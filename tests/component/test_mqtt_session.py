@@ -210,6 +210,26 @@ def test_a_name_that_does_not_resolve_is_told_as_such(caplog):
     asyncio.run(main())
 
 
+@VERSIONS
+def test_a_connection_lost_before_the_subscription_is_answered_is_noticed_at_once(caplog, version):
+    async def main():
+        async def serve(reader, writer):
+            await reader.read(1000)
+            writer.write(b"\x20\x03\x00\x00\x00" if version == "5" else b"\x20\x02\x00\x00")
+            await reader.read(1000)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            patience = Patience(connect_s=3600, answer_s=3600)
+            async with Node(settings(port, version=version), patience=patience) as node:
+                await eventually(lambda: "the connection was closed" in caplog.text)
+                assert node.connects == 0
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00\x00\xf0\xff\xff\xff\xff\xff", b"\x20\x00"]
 )
