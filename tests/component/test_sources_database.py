@@ -123,6 +123,60 @@ def test_bursts_are_looked_at_together_and_the_last_commit_is_never_lost(databas
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.005, 0.05, 0.2])
+def test_a_commit_that_is_visible_only_after_its_event_is_found(database, delay_s):
+    """With synchronous=FULL the event comes before the fsync; here the one event comes `delay_s` too early."""
+
+    async def scenario():
+        write_event = asyncio.Event()
+
+        async def early(folder, **options):
+            yield set()
+            await write_event.wait()
+            yield {(2, f"{database}-wal")}
+            await asyncio.Event().wait()
+
+        reader = Reader(database, backend=early)
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            async with running(reader.watch):
+                await until(lambda: reader.calls)
+                await asyncio.sleep(LADDER_S + 0.1)
+                write_event.set()
+                await asyncio.sleep(delay_s)
+                writer.execute("INSERT INTO rows (n) VALUES (7)")
+                await until(lambda: reader.visible == 7, deadline_s=2)
+            assert len(reader.calls) == 2
+        reader.db.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_second_commit_whose_event_fell_into_the_same_batch_is_found(database):
+    async def scenario():
+        write_event = asyncio.Event()
+
+        async def once(folder, **options):
+            yield set()
+            await write_event.wait()
+            yield {(2, f"{database}-wal")}
+            await asyncio.Event().wait()
+
+        reader = Reader(database, backend=once)
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            async with running(reader.watch):
+                await until(lambda: reader.calls)
+                await asyncio.sleep(LADDER_S + 0.1)
+                writer.execute("INSERT INTO rows (n) VALUES (1)")
+                write_event.set()
+                await until(lambda: reader.visible == 1, deadline_s=2)
+                await asyncio.sleep(0.05)
+                writer.execute("INSERT INTO rows (n) VALUES (2)")
+                await until(lambda: reader.visible == 2, deadline_s=2)
+        reader.db.close()
+
+    asyncio.run(scenario())
+
+
 def test_other_files_in_the_folder_mean_nothing(database):
     async def scenario():
         reader = Reader(database)
