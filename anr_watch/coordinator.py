@@ -211,9 +211,12 @@ class Coordinator:
             level = self._book.level(word.camera_id, word.source)
             overall = self._book.presence(word.camera_id)
             change = self._book.hear(word)
+            edge = word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE
+            if edge and change is None and word.camera_id in self.cameras:
+                change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
             if change is not None:
                 await self._tell(change)
-            if word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE:
+            if edge:
                 offline = Presence.OFFLINE in (level, overall)
                 edges[word.camera_id] = edges.get(word.camera_id, False) or offline
         return edges

@@ -8,7 +8,7 @@ count as recorded and never be fetched. Our own rows carry the true start to the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from anr_watch.model import Coverage, Segment, Window, merge, subtract
 
@@ -21,11 +21,6 @@ SMALLEST_HOLE_S = 0.2
 TOLERANCE_S = 1.0
 
 
-def is_named_by_second(segment: Segment) -> bool:
-    """Say whether the segment's start came from a file name (whole seconds) rather than from its pictures."""
-    return segment.window.start.microsecond == 0
-
-
 def trusted(segments: Iterable[Segment]) -> Coverage:
     """Return the time certainly covered by `segments`.
 
@@ -35,7 +30,7 @@ def trusted(segments: Iterable[Segment]) -> Coverage:
     exact: list[Window] = []
     named: list[Window] = []
     for segment in segments:
-        (named if is_named_by_second(segment) else exact).append(segment.window)
+        (exact if segment.ours else named).append(segment.window)
     step = timedelta(seconds=NAME_STEP_S)
     certain = [
         Window(run.start + step, run.end) for run in merge(named, join_s=CONTIGUOUS_S) if run.seconds > NAME_STEP_S
@@ -48,9 +43,18 @@ def missing(window: Window, covered: Coverage) -> Coverage:
     return tuple(piece for piece in subtract(window, covered) if piece.seconds >= SMALLEST_HOLE_S)
 
 
-def still_missing(window: Window, covered: Coverage) -> Coverage:
-    """Return what counts as not recovered of `window`: pieces longer than the tolerance."""
-    return tuple(piece for piece in subtract(window, covered) if piece.seconds > TOLERANCE_S)
+def still_missing(window: Window, covered: Coverage, *, settled_before: datetime | None = None) -> Coverage:
+    """Return what counts as not recovered of `window`: pieces longer than the tolerance.
+
+    A camera's newest seconds may not be in its storage yet, so nothing is tolerated of a piece that ends after
+    `settled_before`: it is fetched again when the camera has settled.
+    """
+    return tuple(
+        piece
+        for piece in subtract(window, covered)
+        if piece.seconds > TOLERANCE_S
+        or (settled_before is not None and piece.end > settled_before and piece.seconds >= SMALLEST_HOLE_S)
+    )
 
 
 def partition(window: Window, missing_pieces: Coverage) -> tuple[tuple[Window, bool], ...]:

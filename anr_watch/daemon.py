@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from anr_watch.announcements import Announcements
 from anr_watch.clock import Clock
@@ -44,6 +45,7 @@ LOG = logging.getLogger("anr_watch")
 
 _CAPABILITIES = ("fill", "retry", "cancel", "recheck", "pause", "resume")
 RETRY_OPEN_S = 2.0
+ALIVE_S = 10.0  # a third of the WatchdogSec of deploy/
 
 
 class _Replaced(Exception):  # noqa: N818 - not an error: the database is another one now
@@ -203,27 +205,34 @@ class _Daemon:
         settings, coordinator = self._settings, engine.coordinator
         try:
             async with asyncio.TaskGroup() as group:
+                step_ms, debounce_ms = settings.watch.step_ms, settings.watch.debounce_ms
                 if settings.watch.database:
                     watch = DatabaseWatch(
-                        engine.store,
-                        settings.watch,
-                        self._clock,
+                        settings.database.path,
+                        version=engine.store.version,
+                        is_replaced=engine.store.replaced,
                         changed=lambda: coordinator.wake("database"),
                         replaced=partial(_raise_replaced, group),
+                        clock=self._clock,
+                        step_ms=step_ms,
+                        debounce_ms=debounce_ms,
                     )
                     group.create_task(watch.run(), name="source:database")
                 if settings.watch.recordings:
                     files = RecordingsWatch(
-                        self._recordings,
-                        settings.watch,
-                        self._clock,
+                        self._recordings.root,
+                        self._recordings.pattern,
                         segment_seen=coordinator.segment_seen,
                         look_again=coordinator.look_again,
+                        clock=self._clock,
+                        step_ms=step_ms,
+                        debounce_ms=debounce_ms,
                     )
                     group.create_task(files.run(), name="source:recordings")
                 if settings.mqtt.host:
                     session = self._session(engine)
                     group.create_task(session.run(), name="mqtt")
+                group.create_task(self._alive(engine), name="alive")
                 notify("READY=1")
                 LOG.info(
                     "ready",
@@ -237,6 +246,14 @@ class _Daemon:
                 )
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+
+    async def _alive(self, engine: Engine) -> NoReturn:
+        """Tell systemd's watchdog that the loop turns, and notice a replaced database even without a watch."""
+        while True:
+            notify("WATCHDOG=1")
+            await self._clock.sleep(ALIVE_S)
+            if await engine.store.replaced():
+                raise _Replaced
 
     def _session(self, engine: Engine) -> Session:
         coordinator, control = engine.coordinator, Control(engine.tools, engine.coordinator)

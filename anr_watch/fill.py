@@ -37,8 +37,8 @@ from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
 from anr_watch.replay.job import End, Ended, Jump, Opened, Progress, ReplayJob, SegmentReady
 from anr_watch.replay.process import Workers
 from anr_watch.replay.running import Running
-from anr_watch.replay.secrets import open_sealed
-from anr_watch.replay.urls import build_replay_url
+from anr_watch.replay.secrets import open_camera
+from anr_watch.replay.urls import build_replay_request
 from anr_watch.states import POLICY, Follow, Presence, Reason
 from anr_watch.store import Settled, Settlement, Store
 from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
@@ -137,6 +137,7 @@ class Fill:
         self._running: Running | None = None
         self._answered = False
         self._rejected = ""
+        self._asked_at = tools.clock.now()
         self.stopping = False
         self.settling = False
         self.attempt: Attempt | None = None
@@ -189,6 +190,7 @@ class Fill:
             attempts=self.gap.attempts,
             max_attempts=tools.settings.fills.max_attempts,
             presence=self._presence_of(self.camera.id),
+            settled_before=self._asked_at - timedelta(seconds=tools.settings.fills.settle_s),
         )
         tools.at_step(Step.JUDGED)
         return await self._settle(verdict, target)
@@ -290,17 +292,13 @@ class Fill:
     async def _job(self, target: Window) -> ReplayJob:
         tools, camera, fills = self._tools, self.camera, self._tools.settings.fills
         options = camera.options
-        password = camera.password
-        if password is not None:
-            password = await asyncio.to_thread(open_sealed, password, tools.settings.secret_key)
-        template = camera.replay_url_template
-        if template is not None:
-            template = await asyncio.to_thread(open_sealed, template, tools.settings.secret_key)
+        opened = await asyncio.to_thread(open_camera, camera, tools.settings.secret_key)
         keep = target.widened(options.lead_s, options.trail_s)
         keep = Window(keep.start, min(keep.end, tools.clock.now()))
+        request = build_replay_request(opened, keep, password=opened.password)
         return ReplayJob(
-            url=build_replay_url(replace(camera, replay_url_template=template), keep, password=password),
-            asked=keep,
+            url=request.url,
+            asked=request.asked,
             keep=keep,
             staging=await asyncio.to_thread(tools.recordings.staging, self.gap.id),
             segment_s=float(camera.segment_s),
@@ -372,7 +370,9 @@ class Fill:
         assert self.attempt is not None  # noqa: S101 - a replay runs only after the attempt was written
         self._note(files=self.attempt.files + 1, got_s=self.attempt.got_s + ready.window.seconds)
         text = await tools.store.segment_path_text(self.camera.id, path, tools.recordings.root)
-        segment = Segment(self.camera.id, text, ready.window, ready.bytes, ready.codec, ready.width, ready.height)
+        segment = Segment(
+            self.camera.id, text, ready.window, ready.bytes, ready.codec, ready.width, ready.height, ours=True
+        )
         announce = tools.announcements.fill_progress(self.gap, self.attempt)
         await self._insist(lambda: tools.store.add_segment(segment, attempt=self.attempt, announce=announce))
         tools.at_step(Step.ROW_WRITTEN)

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from anr_watch.announcements import Announcements
-from anr_watch.coverage import is_named_by_second
 from anr_watch.footage.folder import FootageFile, Recordings
 from anr_watch.model import Camera, Segment, Window, subtract
 from anr_watch.states import FillState
@@ -96,7 +95,7 @@ class Holes:
                 return None
             until = file.start
             row = await self._row_of(camera.id, file)
-            if row is not None and not is_named_by_second(row):
+            if row is not None and row.ours:
                 continue
             grown = await asyncio.to_thread(self._recordings.segment_of, file, camera.id, str(file.path))
             ends = [segment.window.end for segment in (row, grown) if segment is not None]

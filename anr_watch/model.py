@@ -196,7 +196,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One footage file as the database or the folder knows it; `path` is the text the kernel would use."""
+    """One footage file as the database or the folder knows it; `path` is the text the kernel would use.
+
+    `ours` says that a fill wrote it, so that its window is exact; a recorder's is as coarse as its file names.
+    """
 
     camera_id: str
     path: str
@@ -205,6 +208,7 @@ class Segment:
     codec: str | None = None  # the kernel writes ffprobe's names: h264, hevc
     width: int | None = None
     height: int | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from anr_watch.coverage import NAME_STEP_S, TOLERANCE_S
 from anr_watch.model import Camera, Coverage, Device, Gap, Window
 
-
 ANY_AGE_HOURS = 24.0 * 366 * 50  # for gaps a person asked for: as old as they like
 
 
@@ -107,7 +106,8 @@ def plan(
         waits = (standing.gap_waits.get(gap.id, 0.0), standing.device_waits.get(devices[gap.camera_id], 0.0))
         due_s = max(*waits, standing.all_wait_s or 0.0)
         if due_s > now_s:
-            dues.append(due_s)
+            if due_s < float("inf"):  # for ever: only a person ends that wait
+                dues.append(due_s)
         else:
             ready.setdefault(gap.camera_id, []).append(gap)
     if standing.paused:

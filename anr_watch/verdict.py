@@ -7,6 +7,7 @@ gap's row, whether the try counts, and how long each remaining piece waits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from anr_watch.coverage import partition, still_missing
 from anr_watch.model import Coverage, Window, clip, total_s
@@ -60,6 +61,7 @@ def judge(
     attempts: int,
     max_attempts: int,
     presence: Presence,
+    settled_before: datetime | None = None,
 ) -> Verdict:
     """Return the verdict on one try.
 
@@ -72,8 +74,9 @@ def judge(
         attempts: counted attempts so far, without this one.
         max_attempts: counted attempts after which a gap is given up.
         presence: what is believed of the camera at the end of the try.
+        settled_before: footage younger than this may not have been in the camera's storage yet.
     """
-    remaining = still_missing(row, after)
+    remaining = still_missing(row, after, settled_before=settled_before)
     got_s = max(0.0, total_s(clip(row, after)) - total_s(clip(row, before)))
     pieces = partition(row, remaining)
     in_target = clip(target, remaining)

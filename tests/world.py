@@ -28,12 +28,12 @@ PROGRAM = Path(sys.executable).with_name("anr-watch")
 DEADLINE_S = 25.0
 
 
-async def until(done: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> object:
+async def until(done: Callable[[], object], what: object, *, deadline_s: float = DEADLINE_S) -> object:
     """Return the first true value of `done`; a condition, looked at every 20 ms, with a deadline."""
     end = asyncio.get_running_loop().time() + deadline_s
     while not (value := done()):
         if asyncio.get_running_loop().time() > end:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
+            raise AssertionError(f"not within {deadline_s} s: {what() if callable(what) else what}")
         await asyncio.sleep(0.02)
     return value
 
@@ -118,6 +118,10 @@ class World:
     def at(self, seconds: float) -> datetime:
         """Return the instant `seconds` after the world began (negative: the past)."""
         return self.now + timedelta(seconds=seconds)
+
+    def elapsed_s(self) -> float:
+        """Return the present as seconds after the world began."""
+        return (datetime.now(UTC) - self.now).total_seconds()
 
     def frame(self, name: str, seconds: float) -> int:
         """Return the number of the first frame at or after an instant."""
@@ -255,7 +259,7 @@ class World:
 
     async def settled(self, name: str = "gate", state: str = "filled") -> None:
         """Wait until every gap row of the camera has that state (and there is one)."""
-        await until(lambda: self.states(name) == {state}, f"all gaps of {name} {state}: {self.kernel.gaps(name)}")
+        await until(lambda: self.states(name) == {state}, lambda: self.kernel.gaps(name))
 
 
 def messages(payload: bytes) -> dict:

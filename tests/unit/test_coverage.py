@@ -16,8 +16,8 @@ def w(start: float, end: float) -> Window:
     return Window(T0 + timedelta(seconds=start), T0 + timedelta(seconds=end))
 
 
-def seg(start: float, end: float) -> Segment:
-    return Segment("cam", f"{start}.mp4", w(start, end))
+def seg(start: float, end: float, *, ours: bool = False) -> Segment:
+    return Segment("cam", f"{start}.mp4", w(start, end), ours=ours)
 
 
 def test_the_first_second_of_a_recorders_run_is_not_trusted():
@@ -29,11 +29,12 @@ def test_neighbouring_files_named_a_second_early_are_one_run():
 
 
 def test_a_file_of_ours_counts_from_its_first_picture():
-    assert trusted([seg(10.066667, 20)]) == (w(10.066667, 20),)
+    assert trusted([seg(10.066667, 20, ours=True)]) == (w(10.066667, 20),)
+    assert trusted([seg(10, 20, ours=True)]) == (w(10, 20),)
 
 
 def test_a_hole_between_two_files_of_ours_is_seen():
-    covered = trusted([seg(10.1, 20), seg(21.4, 30)])
+    covered = trusted([seg(10.1, 20, ours=True), seg(21.4, 30, ours=True)])
     assert missing(w(10.1, 30), covered) == (w(20, 21.4),)
 
 
@@ -41,13 +42,19 @@ def test_a_late_live_file_leaves_its_first_second_to_be_fetched():
     """The recorder's file 20 may begin at 20.9: what a gap ending at 20 needs goes up to 21."""
     covered = trusted([seg(0, 10), seg(20, 80)])
     assert missing(w(10, 21), covered) == (w(10, 21),)
-    assert missing(w(10, 21), trusted([seg(0, 10), seg(10.2, 21.3), seg(20, 80)])) == ()
+    assert missing(w(10, 21), trusted([seg(0, 10), seg(10.2, 21.3, ours=True), seg(20, 80)])) == ()
 
 
 def test_the_tolerance_belongs_to_the_verdict_not_to_the_plan():
     covered = (w(0.9, 9.2),)
     assert [piece.seconds for piece in missing(w(0, 10), covered)] == [0.9, 0.8]
     assert still_missing(w(0, 10), covered) == ()
+
+
+def test_nothing_is_tolerated_of_what_the_camera_may_not_have_stored_yet():
+    covered = (w(0, 9.5),)
+    assert still_missing(w(0, 10), covered, settled_before=T0 + timedelta(seconds=20)) == ()
+    assert still_missing(w(0, 10), covered, settled_before=T0) == (w(9.5, 10),)
 
 
 pieces = st.lists(
