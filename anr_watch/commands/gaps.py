@@ -29,6 +29,7 @@ class Circumstances:
 
     now: datetime
     cameras: Mapping[str, Camera]
+    asked: frozenset[str]  # gaps a person asked for: age and switched-off fills do not matter
     parked: Mapping[str, Parked]
     waits: Mapping[str, Wait]
     max_gap_hours: float
@@ -61,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
 async def _read(settings: Settings, clock: Clock, args: argparse.Namespace) -> tuple[list[GapRow], Circumstances]:
     async with opened(settings, clock) as store:
         now = clock.now()
-        cameras = (await store.look(now=now)).cameras
-        camera_id = known_camera(args.camera, cameras) if args.camera is not None else None
+        look = await store.look(now=now)
+        camera_id = known_camera(args.camera, look.cameras) if args.camera is not None else None
         rows = await store.gaps(camera_id, FillState(args.state) if args.state else None, args.limit)
         waits = await store.waits(now=now) if store.prepared else {}
+        fills = settings.fills
         return rows, Circumstances(
-            now, cameras, await store.parked(), waits, settings.fills.max_gap_hours, settings.fills.max_attempts
+            now, look.cameras, look.asked, await store.parked(), waits, fills.max_gap_hours, fills.max_attempts
         )
 
 
@@ -77,14 +79,15 @@ def next_try(row: GapRow, around: Circumstances) -> tuple[str, datetime | None]:
     wait = around.waits.get(gap.id)
     if gap.state is not FillState.PENDING:
         return "-", None
-    if camera is None or not camera.wants_fills:
-        return "never: fills are off for the camera", None
-    if gap.window.end <= around.now - timedelta(hours=around.max_gap_hours):
-        return f"never: older than {around.max_gap_hours:g} h", None
-    if gap.attempts >= around.max_attempts:
-        return f"never: {gap.attempts} tries are used up", None
-    if gap.camera_id in around.parked:
-        return "never: the camera is parked", None
+    if gap.id not in around.asked:
+        if camera is None or not camera.wants_fills:
+            return "never: fills are off for the camera", None
+        if gap.window.end <= around.now - timedelta(hours=around.max_gap_hours):
+            return f"never: older than {around.max_gap_hours:g} h", None
+        if gap.attempts >= around.max_attempts:
+            return f"never: {gap.attempts} tries are used up", None
+        if gap.camera_id in around.parked:
+            return "never: the camera is parked", None
     if wait is not None and wait.next_at is not None:
         return until(wait.next_at, around.now), wait.next_at
     return "now", around.now
