@@ -117,15 +117,17 @@ class Publisher:
                     async with asyncio.timeout(LAST_REMOVAL_S):
                         await self._remove_now()
 
-    def link_lost(self, lost: LinkLost) -> None:
-        """Note how the connection of the last drain ended, to tell a message the broker cannot stand."""
+    def link_lost(self, lost: LinkLost) -> bool:
+        """Note how the connection of the last drain ended; say whether a message is suspected to have ended it."""
         first = next(iter(self._in_flight), None)
+        self._in_flight.clear()  # the next connection may end before it sends anything
         if first is None or lost.loss is not Loss.CLOSED:
-            return
+            return False
         times = self._suspect.times + 1 if first == self._suspect.row_id else 1
         self._suspect = _Suspect(first, times)
         if times >= DROP_AFTER:
             self._drop(first, "the broker ends the connection each time it is sent")
+        return times > 1
 
     async def _send(self, link: Link) -> None:
         after_id = 0

@@ -115,16 +115,16 @@ class Session:
             lost, accepted_s = await self._one_connection()
             now_s = self._clock.monotonic()
             held_s = 0.0 if accepted_s is None else now_s - accepted_s
-            self._publisher.link_lost(lost)
+            poisoned = self._publisher.link_lost(lost)
             self._trouble.failed(lost, now_s)
             failures = 1 if held_s >= STABLE_S else failures + 1
-            # MQTT 3.1.1 has no word for a take-over, and mosquitto 2.0 does not use that of MQTT 5: the connection just
-            # closes soon after it was accepted, while the broker is there all the time.
+            # MQTT 3.1.1 has no word for a take-over, and mosquitto 2.0 does not use that of MQTT 5: the connection
+            # just closes soon after it was accepted, while the broker is there all the time.
             if lost.loss is Loss.UNREACHABLE:
                 self._rivals.forget()
             brief = lost.loss is Loss.CLOSED and accepted_s is not None and held_s < STABLE_S
             surely = lost.loss is Loss.TAKEN_OVER
-            rivals = (brief or surely) and self._rivals.taken_over(now_s, surely=surely)
+            rivals = (surely or (brief and not poisoned)) and self._rivals.taken_over(now_s, surely=surely)
             await self._clock.sleep(back_off_s(failures, self._chance.random(), slow=rivals))
 
     async def _one_connection(self) -> tuple[LinkLost, float | None]:

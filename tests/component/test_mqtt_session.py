@@ -277,18 +277,18 @@ def test_a_slow_name_lookup_stops_neither_the_loop_nor_the_end(monkeypatch):
 @VERSIONS
 def test_a_frozen_broker_is_noticed_and_left(broker, version, caplog):
     async def main():
-        patience = Patience(connect_s=0.5, answer_s=0.5)
+        patience = Patience(connect_s=0.3, answer_s=0.3)
         async with Node(settings(broker.port, version=version), patience=patience) as node:
             await node.connected()
             with broker.frozen():
                 await node.put(message(1))
                 await eventually(lambda: node.disconnects == 1)
-                await eventually(lambda: "no answer within 0.5 s" in caplog.text)  # the next attempt, too
+                await eventually(lambda: "no answer within 0.3 s" in caplog.text)  # the next attempt, too
             await node.connected(2)
             await node.emptied()
 
     asyncio.run(main())
-    assert "no PUBACK within 0.5 s" in caplog.text
+    assert "no PUBACK within 0.3 s" in caplog.text
 
 
 @VERSIONS
