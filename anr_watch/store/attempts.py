@@ -145,8 +145,8 @@ def _readable(found: list[sqlite3.Row]) -> list[Attempt]:
     return attempts
 
 
-async def add_segment(session: Session, segment: Segment, now: datetime) -> bool:
-    """Insert the row of a file; False if its path has one or its camera is gone."""
+async def add_segment(session: Session, segment: Segment, now: datetime, attempt_id: str | None = None) -> bool:
+    """Insert the row of a file, with the note that it is ours if it is; False if it has one or its camera is gone."""
     if not await camera_exists(session, segment.camera_id):
         return False
     inserted = await session.all(
@@ -167,6 +167,12 @@ async def add_segment(session: Session, segment: Segment, now: datetime) -> bool
             format_instant(now),
         ),
     )
+    if inserted and segment.ours:
+        await session.all(
+            "INSERT INTO anr_segments (path, camera_id, attempt_id, created_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (path) DO NOTHING",
+            (segment.path, segment.camera_id, attempt_id, format_instant(now)),
+        )
     return bool(inserted)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant
@@ -196,16 +196,6 @@ async def retry(session: Session, gaps: list[Gap]) -> int:
 
 async def retryable(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> list[Gap]:
     """Return a camera's pending and failed gaps that reach into the last `max_gap_hours`."""
-    found: list[Gap] = []
-    for row in await session.all(
-        "SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at FROM recording_gaps"
-        " WHERE camera_id = ? AND gap_start >= ? AND +fill_state IN ('pending', 'failed') AND gap_end > ?",
-        (camera_id, *reading.bounds(now, max_gap_hours)),
-    ):
-        try:
-            gap = rows.gap_of(row)
-        except ParseError:
-            continue
-        if reading.is_wanted(gap, now, max_gap_hours):
-            found.append(gap)
-    return found
+    lately = Window(now - timedelta(hours=max_gap_hours), now)
+    there = await reading.gaps_in(session, camera_id, lately)
+    return [gap for gap in there if gap.state is not FillState.FILLED]

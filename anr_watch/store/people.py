@@ -13,10 +13,18 @@ from anr_watch.store.connection import Session
 from anr_watch.store.reading import Options
 from anr_watch.store.values import GapRow, Origin, StatusRow
 
-# Newest first by the unique key; per camera, because no index is on the time alone.
+# Newest first by the unique key, per camera, because no index is on the time alone; a state that few rows of a camera
+# have is reached by the index on states, or all the camera's rows would be walked to find them.
 SQL_GAPS_OF_CAMERA = """
     SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at, created_at, filled_at
     FROM recording_gaps WHERE camera_id = ?1 AND (?2 IS NULL OR +fill_state = ?2) ORDER BY gap_start DESC LIMIT ?3
+"""
+SQL_FEW_GAPS_OF_CAMERA = """
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at, created_at, filled_at
+    FROM recording_gaps WHERE camera_id = ?1 AND fill_state = ?2 ORDER BY +gap_start DESC LIMIT ?3
+"""
+SQL_COUNT = """
+    SELECT count(*) FROM (SELECT 1 FROM recording_gaps WHERE camera_id = ?1 AND fill_state = ?2 LIMIT ?3)
 """
 
 
@@ -27,7 +35,9 @@ async def gaps(
     ids = [camera_id] if camera_id else [str(row[0]) for row in await session.all("SELECT id FROM cameras")]
     found: list[tuple[Gap, sqlite3.Row]] = []
     for one_id in ids:
-        for row in await session.all(SQL_GAPS_OF_CAMERA, (one_id, state, limit)):
+        few = state is not None and await session.number(SQL_COUNT, (one_id, state, reading.FEW + 1)) <= reading.FEW
+        sql = SQL_FEW_GAPS_OF_CAMERA if few else SQL_GAPS_OF_CAMERA
+        for row in await session.all(sql, (one_id, state, limit)):
             try:
                 found.append((rows.gap_of(row), row))
             except ParseError:

@@ -1,7 +1,9 @@
 """What is read on every event: cameras, pending gaps, coverage. Cheap by construction, and it never writes.
 
-Gaps are reached from `cameras` through the unique key (camera_id, gap_start), bounded below by time. The kernel's
-other index (fill_state, camera_id) would walk every pending row ever left to age: the unary plus keeps SQLite off it.
+Pending gaps are reached in one of two ways. While there are few, by the kernel's index (fill_state, camera_id).
+The kernel leaves pending rows to age for ever, so there may be many; then by the unique key (camera_id, gap_start):
+the rows that begin within the wanted hours, and each camera's last ones before (a unary plus keeps SQLite off the
+other index). With a million rows that took 9 ms for 64 cameras, where one range over a month took 165 ms to 3 s.
 """
 
 from __future__ import annotations
@@ -21,7 +23,12 @@ from anr_watch.store import rows
 from anr_watch.store.connection import Session
 from anr_watch.store.values import Look, Wait
 
-# A gap that began this long before the wanted hours is still found if it ends within them.
+# More pending rows than this are not walked through: 2 000 take about 3 ms.
+FEW = 2000
+# A gap that began before the wanted hours and reaches into them is among this many of its camera's rows: a camera's
+# gaps follow each other, only rows that somebody registered on top of others overlap.
+ROWS_BEFORE = 32
+# A row that shares time with a window began at most this long before it.
 LONGEST_GAP = timedelta(days=32)
 # A segment is looked for this far before a window; one longer than that is found as the last before it.
 _LONGEST_SEGMENT = timedelta(hours=2)
@@ -35,15 +42,40 @@ SQL_CAMERAS = """
            s.state AS status
     FROM cameras AS c LEFT JOIN camera_status AS s ON s.camera_id = c.id
 """
-SQL_PENDING = """
+SQL_COUNT = "SELECT count(*) FROM (SELECT 1 FROM recording_gaps WHERE fill_state = 'pending' LIMIT ?)"
+SQL_COUNT_OF_CAMERA = """
+    SELECT count(*) FROM (SELECT 1 FROM recording_gaps WHERE fill_state = 'pending' AND camera_id = ? LIMIT ?)
+"""
+# ?1: earliest start, ?2: earliest end (both only to the text's worth; instants decide)
+SQL_PENDING_FEW = """
+    SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
+    FROM recording_gaps AS g WHERE g.fill_state = 'pending' AND (g.gap_start >= ?1 OR g.gap_end > ?2)
+"""
+SQL_PENDING_MANY = """
     SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
     FROM cameras AS c CROSS JOIN recording_gaps AS g
     WHERE g.camera_id = c.id AND g.gap_start >= ?1 AND +g.fill_state = 'pending'
-        AND (g.gap_end > ?2 OR g.gap_start > ?2)
+    UNION ALL
+    SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
+    FROM cameras AS c CROSS JOIN recording_gaps AS g
+    WHERE g.rowid IN (SELECT n.rowid FROM recording_gaps AS n WHERE n.camera_id = c.id AND n.gap_start < ?1
+                      ORDER BY n.gap_start DESC LIMIT ?3)
+        AND +g.fill_state = 'pending' AND g.gap_end > ?2
 """
-SQL_PENDING_OF_CAMERA = """
+# the same two for one camera, ?4
+SQL_PENDING_FEW_OF_CAMERA = """
     SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
-    FROM recording_gaps WHERE camera_id = ? AND gap_start >= ? AND +fill_state = 'pending' AND gap_end > ?
+    FROM recording_gaps WHERE fill_state = 'pending' AND camera_id = ?4 AND (gap_start >= ?1 OR gap_end > ?2)
+"""
+SQL_PENDING_MANY_OF_CAMERA = """
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
+    FROM recording_gaps WHERE camera_id = ?4 AND gap_start >= ?1 AND +fill_state = 'pending'
+    UNION ALL
+    SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
+    FROM recording_gaps
+    WHERE rowid IN (SELECT n.rowid FROM recording_gaps AS n WHERE n.camera_id = ?4 AND n.gap_start < ?1
+                    ORDER BY n.gap_start DESC LIMIT ?3)
+        AND +fill_state = 'pending' AND gap_end > ?2
 """
 SQL_GAP = """
     SELECT id, camera_id, gap_start, gap_end, fill_state, fill_attempts, last_attempt_at
@@ -55,44 +87,45 @@ SQL_GAPS_IN = """
 """
 SQL_ASKED = """
     SELECT g.id, g.camera_id, g.gap_start, g.gap_end, g.fill_state, g.fill_attempts, g.last_attempt_at
-    FROM anr_gaps AS o JOIN recording_gaps AS g ON g.id = o.gap_id
-    WHERE o.asked = 1 AND g.fill_state = 'pending'
+    FROM anr_gaps AS o CROSS JOIN recording_gaps AS g
+    WHERE o.asked = 1 AND g.id = o.gap_id AND +g.fill_state = 'pending'
 """
 SQL_WAITS = """
-    SELECT g.id AS gap_id, a.reason, a.next_at, a.tries
-    FROM cameras AS c CROSS JOIN recording_gaps AS g LEFT JOIN anr_gaps AS o ON o.gap_id = g.id
-    JOIN anr_attempts AS a ON a.id = coalesce(
-        (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = g.id ORDER BY n.number DESC LIMIT 1), o.left_by)
-    WHERE g.camera_id = c.id AND g.gap_start >= ?1 AND +g.fill_state = 'pending'
-        AND (g.gap_end > ?2 OR g.gap_start > ?2)
+    SELECT w.value AS gap_id, a.reason, a.next_at, a.tries
+    FROM json_each(?) AS w LEFT JOIN anr_gaps AS o ON o.gap_id = w.value
+    CROSS JOIN anr_attempts AS a
+    WHERE a.id = coalesce(
+        (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = w.value ORDER BY n.number DESC LIMIT 1), o.left_by)
         AND a.ended_at IS NOT NULL AND a.tries > 0
-    UNION
-    SELECT g.id AS gap_id, a.reason, a.next_at, a.tries
-    FROM anr_gaps AS o JOIN recording_gaps AS g ON g.id = o.gap_id
-    JOIN anr_attempts AS a ON a.id = coalesce(
-        (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = g.id ORDER BY n.number DESC LIMIT 1), o.left_by)
-    WHERE o.asked = 1 AND g.fill_state = 'pending' AND a.ended_at IS NOT NULL AND a.tries > 0
 """
+_OURS = "EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path)"
 SQL_SEGMENTS = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
+           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
     FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?
     UNION ALL
     SELECT * FROM (
-        SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+        SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
+               EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
         FROM segments WHERE camera_id = ? AND start_time < ? ORDER BY start_time DESC LIMIT 1)
 """
 SQL_NEWEST = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height
+    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
+           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
     FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT ?
 """
 
 
-def bounds(now: datetime, max_gap_hours: float) -> tuple[str, str]:
-    """Return the two text bounds of the queries for pending gaps: lowest start, lowest end (a little generous)."""
+def _statement(sql: str, *, prepared: bool) -> str:
+    """Return the statement for a database in which our tables may not exist: then nothing is ours."""
+    return sql if prepared else sql.replace(_OURS, "0")
+
+
+def bounds(now: datetime, max_gap_hours: float) -> tuple[str, str, int]:
+    """Return the first three parameters of the queries for pending gaps."""
     oldest = now - timedelta(hours=max_gap_hours)
-    # The day is for times that are not written in UTC; their texts are up to 14 h off.
-    day = timedelta(days=1)
-    return format_instant(oldest - LONGEST_GAP), format_instant(oldest - day)
+    # A day less, because times need not be written in UTC: such texts are up to 14 h off.
+    return format_instant(oldest), format_instant(oldest - timedelta(days=1)), ROWS_BEFORE
 
 
 def is_wanted(gap: Gap, now: datetime, max_gap_hours: float) -> bool:
@@ -148,7 +181,9 @@ async def look(
         else:
             cameras[camera.id] = options.applied(camera) if standalone else camera
     gaps: list[Gap] = []
-    for row in await session.all(SQL_PENDING, bounds(now, max_gap_hours)):
+    few = await session.number(SQL_COUNT, (FEW + 1,)) <= FEW
+    sql, bound = (SQL_PENDING_FEW, 2) if few else (SQL_PENDING_MANY, 3)
+    for row in await session.all(sql, bounds(now, max_gap_hours)[:bound]):
         try:
             gap = rows.gap_of(row)
         except ParseError as error:
@@ -197,7 +232,9 @@ async def gap(session: Session, gap_id: str) -> Gap | None:
 async def pending(session: Session, camera_id: str, now: datetime, max_gap_hours: float) -> list[Gap]:
     """Return one camera's readable pending gaps that reach into the last `max_gap_hours`."""
     found: list[Gap] = []
-    for row in await session.all(SQL_PENDING_OF_CAMERA, (camera_id, *bounds(now, max_gap_hours))):
+    few = await session.number(SQL_COUNT_OF_CAMERA, (camera_id, FEW + 1)) <= FEW
+    sql = SQL_PENDING_FEW_OF_CAMERA if few else SQL_PENDING_MANY_OF_CAMERA
+    for row in await session.all(sql, (*bounds(now, max_gap_hours), camera_id)):
         try:
             gap = rows.gap_of(row)
         except ParseError:
@@ -233,21 +270,21 @@ async def facts(session: Session, camera_id: str, now: datetime, max_gap_hours: 
     return CameraFacts(camera_id, len(gaps), missing_s(gaps, frozenset(asked), now, max_gap_hours), last)
 
 
-async def waits(session: Session, now: datetime, max_gap_hours: float) -> dict[str, Wait]:
-    """Return how the newest try at each wanted pending gap ended; a residual inherits from the try that left it."""
+async def waits(session: Session, gaps: Sequence[Gap]) -> dict[str, Wait]:
+    """Return how the newest try at each of these gaps ended; a residual inherits from the try that left it."""
     found: dict[str, Wait] = {}
-    for row in await session.all(SQL_WAITS, bounds(now, max_gap_hours)):
+    for row in await session.all(SQL_WAITS, (rows.json_list([gap.id for gap in gaps]),)):
         if row["reason"] in Reason.__members__.values():
             found[row["gap_id"]] = Wait(rows.optional_instant(row, "next_at"), row["tries"], Reason(row["reason"]))
     return found
 
 
-async def segments(session: Session, camera_id: str, window: Window) -> list[Segment]:
+async def segments(session: Session, camera_id: str, window: Window, *, prepared: bool = True) -> list[Segment]:
     """Return the readable segments of a camera that share time with `window`, by start."""
     low = format_instant(window.start - _LONGEST_SEGMENT)
     found: list[Segment] = []
     high = format_instant(window.end + _TEXT_SLACK)
-    for row in await session.all(SQL_SEGMENTS, (camera_id, low, high, camera_id, low)):
+    for row in await session.all(_statement(SQL_SEGMENTS, prepared=prepared), (camera_id, low, high, camera_id, low)):
         try:
             segment = rows.segment_of(row)
         except ParseError:
@@ -257,10 +294,10 @@ async def segments(session: Session, camera_id: str, window: Window) -> list[Seg
     return sorted(found, key=lambda segment: segment.window)
 
 
-async def newest_segment(session: Session, camera_id: str) -> tuple[Segment, str] | None:
+async def newest_segment(session: Session, camera_id: str, *, prepared: bool = True) -> tuple[Segment, str] | None:
     """Return the segment that ends last, with the text of its end."""
     best: tuple[Segment, str] | None = None
-    for row in await session.all(SQL_NEWEST, (camera_id, _NEWEST_ROWS)):
+    for row in await session.all(_statement(SQL_NEWEST, prepared=prepared), (camera_id, _NEWEST_ROWS)):
         try:
             segment = rows.segment_of(row)
         except ParseError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import datetime
+from functools import lru_cache
 
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant, parse_instant
@@ -85,6 +86,8 @@ def window_of(start_text: object, end_text: object) -> Window:
     return Window(start, end)
 
 
+# The next two see the same rows at every look; an sqlite3.Row equals another one with the same columns and values.
+@lru_cache(maxsize=1024)
 def camera_of(row: sqlite3.Row, options: ReplayOptions) -> Camera:
     """Return the camera of a `cameras` row joined with its status.
 
@@ -117,6 +120,7 @@ def camera_of(row: sqlite3.Row, options: ReplayOptions) -> Camera:
     )
 
 
+@lru_cache(maxsize=16384)
 def gap_of(row: sqlite3.Row) -> Gap:
     """Return the gap of a `recording_gaps` row.
 
@@ -154,6 +158,7 @@ def segment_of(row: sqlite3.Row) -> Segment:
         codec=row["codec"] if isinstance(row["codec"], str) else None,
         width=width if isinstance(width, int) else None,
         height=height if isinstance(height, int) else None,
+        ours=bool(row["ours"]),
     )
 
 

@@ -87,6 +87,14 @@ _OWN_1 = (
         since     TEXT NOT NULL      -- when it last changed
     ) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE anr_segments (
+        path       TEXT PRIMARY KEY,  -- segments.path of a file that a fill put into place
+        camera_id  TEXT NOT NULL,     -- cameras.id
+        attempt_id TEXT,              -- anr_attempts.id; NULL: found in place after a crash
+        created_at TEXT NOT NULL      -- when the row was inserted
+    ) WITHOUT ROWID
+    """,
 )
 
 # The tables of the contract under the kernel's names, so that one set of queries serves both modes.
@@ -276,6 +284,7 @@ async def prune(session: Session, now: datetime) -> None:
     )
     await session.all("DELETE FROM anr_parked WHERE camera_id NOT IN (SELECT id FROM cameras)")
     await session.all("DELETE FROM anr_presence WHERE camera_id NOT IN (SELECT id FROM cameras)")
+    await session.all("DELETE FROM anr_segments WHERE path NOT IN (SELECT path FROM segments)")
 
 
 def _too_new(path: Path, found: str, known: str) -> ContractError:

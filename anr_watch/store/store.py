@@ -139,16 +139,22 @@ class Store:
 
     async def segments(self, camera_id: str, window: Window) -> list[Segment]:
         """Return the camera's segments that share time with the window, by start."""
-        return await self._reader.read(lambda session: reading.segments(session, camera_id, window))
+        return await self._reader.read(
+            lambda session: reading.segments(session, camera_id, window, prepared=self.prepared)
+        )
 
     async def newest_segment(self, camera_id: str) -> Segment | None:
         """Return the camera's segment that ends last."""
-        found = await self._reader.read(lambda session: reading.newest_segment(session, camera_id))
+        found = await self._reader.read(
+            lambda session: reading.newest_segment(session, camera_id, prepared=self.prepared)
+        )
         return None if found is None else found[0]
 
     async def newest_end_text(self, camera_id: str) -> str | None:
         """Return the end of the newest segment as its text stands in the database, for a gap that starts there."""
-        found = await self._reader.read(lambda session: reading.newest_segment(session, camera_id))
+        found = await self._reader.read(
+            lambda session: reading.newest_segment(session, camera_id, prepared=self.prepared)
+        )
         return None if found is None else found[1]
 
     async def segment_path_text(self, camera_id: str, file: Path, root: Path) -> str:
@@ -158,7 +164,12 @@ class Store:
     async def waits(self, *, now: datetime | None = None, max_gap_hours: float | None = None) -> dict[str, Wait]:
         """Return, by gap id, how the newest try at each wanted pending gap ended."""
         at, hours = now or self._clock.now(), self._hours if max_gap_hours is None else max_gap_hours
-        return await self._reader.read(lambda session: reading.waits(session, at, hours))
+
+        async def work(session: Session) -> dict[str, Wait]:
+            wanted = await reading.look(session, at, hours, self._options, standalone=False, prepared=self.prepared)
+            return await reading.waits(session, wanted.gaps)
+
+        return await self._reader.read(work) if self.prepared else {}
 
     async def facts(self, camera_id: str) -> CameraFacts:
         """Return what a transaction would announce about a camera now."""
@@ -273,11 +284,21 @@ class Store:
         """
 
         async def work(session: Session) -> bool:
-            inserted = await attempts.add_segment(session, segment, self._clock.now())
+            attempt_id = None if attempt is None else attempt.id
+            inserted = await attempts.add_segment(session, segment, self._clock.now(), attempt_id)
             if attempt is not None:
                 await attempts.progress(session, attempt)
             await self._announce(session, segment.camera_id, announce)
             return inserted
+
+        return await self._write(work)
+
+    async def add_segments(self, segments: Sequence[Segment]) -> int:
+        """Insert the rows of files that no try produced, in one transaction; return how many had none yet."""
+
+        async def work(session: Session) -> int:
+            now = self._clock.now()
+            return sum([await attempts.add_segment(session, segment, now) for segment in segments])
 
         return await self._write(work)
 

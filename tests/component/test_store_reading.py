@@ -313,29 +313,76 @@ def plan_of(database, sql, parameters):
         return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
 
 
+BY_KEY = "USING INDEX sqlite_autoindex_recording_gaps_2 (camera_id=? AND gap_start>?)"
+BY_KEY_DOWN = "USING COVERING INDEX sqlite_autoindex_recording_gaps_2 (camera_id=? AND gap_start<?)"
+BY_STATE = "USING INDEX idx_gaps_state_camera (fill_state=?"
+
+
 def test_the_plans_never_walk_a_large_table(database, kernel):
-    """Also with statistics that speak for another plan: half a year of filled rows, all pending ones of one camera."""
+    """Also with statistics that speak for another plan: nearly all rows pending, or nearly none."""
     ask(database, lambda store: store.version())  # our tables
-    kernel.execute("BEGIN")
-    for number in range(3000):
-        kernel.add_gap(
-            "gate", at(-number * 60), at(-number * 60 + 10), fill_state="filled" if number % 100 else "pending"
-        )
-        kernel.add_segment("gate", at(-number * 60), at(-number * 60 + 50), path=f"{number}.mp4")
-    kernel.execute("COMMIT")
-    by_key = "SEARCH g USING INDEX sqlite_autoindex_recording_gaps_2 (camera_id=? AND gap_start>?)"
-    for analysed in (False, True):
-        if analysed:
-            kernel.execute("ANALYZE")
-        pending = plan_of(database, reading.SQL_PENDING, reading.bounds(NOW, 24))
-        assert pending[-1] == by_key
-        assert pending[0].startswith("SCAN c")
-        assert by_key in plan_of(database, reading.SQL_WAITS, reading.bounds(NOW, 24))
-        one = plan_of(database, reading.SQL_PENDING_OF_CAMERA, ("gate", *reading.bounds(NOW, 24)))
-        assert one == [by_key.replace("SEARCH g", "SEARCH recording_gaps")]
-        for sql, count in ((reading.SQL_SEGMENTS, 5), (reading.SQL_NEWEST, 2)):
-            steps = plan_of(database, sql, ("gate", *["x"] * (count - 1)))
-            assert not any(step.startswith("SCAN segments") or "TEMP B-TREE" in step for step in steps), steps
-        for sql in (reading.SQL_ASKED, reading.SQL_WAITS):
-            steps = plan_of(database, sql, () if sql is reading.SQL_ASKED else reading.bounds(NOW, 24))
-            assert not any(step.startswith(("SCAN g", "SCAN a")) for step in steps), steps
+    low, gone, limit = reading.bounds(NOW, 24)
+    for common, rare in (("filled", "pending"), ("pending", "filled")):
+        kernel.execute("BEGIN")
+        kernel.execute("DELETE FROM recording_gaps")
+        kernel.execute("DELETE FROM segments")
+        for number in range(2000):
+            state = common if number % 100 else rare
+            kernel.add_gap("gate", at(-number * 60), at(-number * 60 + 10), fill_state=state)
+            kernel.add_segment("gate", at(-number * 60), at(-number * 60 + 50), path=f"{number}.mp4")
+        kernel.execute("COMMIT")
+        for analysed in (False, True):
+            if analysed:
+                kernel.execute("ANALYZE")
+            many = plan_of(database, reading.SQL_PENDING_MANY, (low, gone, limit))
+            assert sum(BY_KEY in step for step in many) == 1
+            assert sum(BY_KEY_DOWN in step for step in many) == 1
+            one = plan_of(database, reading.SQL_PENDING_MANY_OF_CAMERA, (low, gone, limit, "gate"))
+            assert sum(BY_KEY in step for step in one) == 1
+            assert sum(BY_KEY_DOWN in step for step in one) == 1
+            few = plan_of(database, reading.SQL_PENDING_FEW_OF_CAMERA, (low, gone, limit, "gate"))
+            plans = [many, one, few]
+            if rare == "pending":  # the only time when it is used
+                plans.append(plan_of(database, reading.SQL_PENDING_FEW, (low, gone)))
+                assert BY_STATE in plans[-1][0]
+            plans.append(plan_of(database, reading.SQL_ASKED, ()))
+            assert plans[-1][0] == "SCAN o USING INDEX anr_gaps_asked"
+            plans.append(plan_of(database, reading.SQL_WAITS, ("[]",)))
+            plans.append(plan_of(database, reading.SQL_SEGMENTS, ("gate", low, gone, "gate", low)))
+            plans.append(plan_of(database, reading.SQL_NEWEST, ("gate", 16)))
+            for step in (step for plan in plans for step in plan):
+                assert not step.startswith(("SCAN g", "SCAN a", "SCAN recording_gaps", "SCAN segments")), plans
+                assert "TEMP B-TREE" not in step, plans
+
+
+def test_both_ways_to_the_pending_rows_find_the_same(database, kernel, monkeypatch):
+    kernel.add_camera("yard")
+    for number in range(300):
+        state = ("pending", "pending", "filled", "failed")[number % 4]
+        start = NOW - timedelta(minutes=20 * number)
+        kernel.add_gap(("gate", "yard")[number % 2], start, start + timedelta(minutes=19), fill_state=state)
+    kernel.add_gap("yard", NOW - timedelta(days=60), NOW - timedelta(hours=1), id="ages")
+
+    async def found(store):
+        look = await store.look(now=NOW)
+        return look.gaps, await store.facts("gate"), await store.facts("yard")
+
+    few = ask(database, found)
+    monkeypatch.setattr(reading, "FEW", 0)
+    monkeypatch.setattr(reading, "ROWS_BEFORE", 300)
+    many = ask(database, found)
+    assert sorted(many[0], key=lambda gap: gap.id) == sorted(few[0], key=lambda gap: gap.id)
+    assert many[1:] == few[1:]
+    assert len(few[0]) > 30
+    assert "ages" in {gap.id for gap in few[0]}
+
+
+def test_among_many_rows_a_long_gap_that_ends_lately_is_found(database, kernel, monkeypatch):
+    monkeypatch.setattr(reading, "FEW", 0)
+    day = timedelta(days=1)
+    for number in range(100):
+        start = NOW - 90 * day + number * day / 2
+        kernel.add_gap("gate", start, start + day / 4)
+    kernel.add_gap("gate", NOW - 40 * day, NOW - timedelta(hours=20), id="long")
+    kernel.add_gap("gate", NOW - timedelta(hours=3), NOW - timedelta(hours=2), id="recent")
+    assert {gap.id for gap in look(database).gaps} == {"long", "recent"}
