@@ -85,7 +85,8 @@ def judge(
     if not in_target:
         # This try got all it asked for; the rest of the row was not asked yet and waits for nothing.
         return Verdict(Reason.FILLED, end.detail, pieces, got_s, counts=False, failed=False, follow=Follow.NOTHING)
-    reason = _reason(target, in_target, end, presence, gained=got_s > 0)
+    # The target may reach a name step beyond the row, which is not the row's to miss.
+    reason = _reason(min(target.end, row.end), in_target, end, presence, gained=got_s > 0)
     counts = counts_as_attempt(reason, gained=got_s > 0)
     if counts and reason not in _ANSWERED and attempts + 1 >= max_attempts:
         counts = False  # a camera that only ever refused us has not said that it has nothing
@@ -93,11 +94,11 @@ def judge(
     return Verdict(reason, end.detail, pieces, got_s, counts, failed, POLICY[reason].follow)
 
 
-def _reason(target: Window, missing: Coverage, end: ReplayEnd, presence: Presence, *, gained: bool) -> Reason:
+def _reason(asked_until: datetime, missing: Coverage, end: ReplayEnd, presence: Presence, *, gained: bool) -> Reason:
     if end.reason is None:
         # The source ended in order. A missing tail may still come (the camera closes its last file late);
         # a hole before the last picture is a hole in the camera's storage.
-        if missing[-1].end >= target.end and gained:
+        if missing[-1].end >= asked_until and gained:
             return Reason.CUT_SHORT
         return Reason.NO_FOOTAGE
     cut_off = end.reason in (Reason.STALLED, Reason.CUT_SHORT, Reason.UNREACHABLE)

@@ -13,7 +13,7 @@ from tests.world import World, until
 
 # A broker that is never there: what would go out stays in the outbox, where a test can read it.
 NO_BROKER = '[mqtt]\nhost = "127.0.0.1"\nport = 9\nnode = "test"\n'
-FAST = "[fills]\nsettle_s = 0.3\nstall_timeout_s = 1.0\nconnect_timeout_s = 1.0\n"
+FAST = "[fills]\nsettle_s = 0.3\nstall_timeout_s = 1.0\nconnect_timeout_s = 1.0\nregister_gaps = false\n"
 
 
 def events(world: World) -> list[dict]:
@@ -75,7 +75,7 @@ def test_unreachable_burns_nothing_and_ends_at_the_next_edge(tmp_path):
             assert kinds(world)[-1] == "fill.failed"
             await world.cameras["gate"].go_online()
             world.kernel.set_status("gate", "recording")
-            await until(lambda: "filled" in world.states(), "filled")
+            await world.settled()
         assert world.prove().complete
 
     provoke(tmp_path, scenario)
@@ -121,15 +121,16 @@ def test_unauthorized_parks_the_camera_until_its_row_changes(tmp_path):
             assert row(world)["fill_state"] == "pending"
             # Nothing but a change ends it: not an online edge, not a look at everything.
             world.kernel.set_status("gate", "offline")
+            await until(lambda: "after=offline" in daemon.log, "offline")
             world.kernel.set_status("gate", "recording")
-            await until(lambda: daemon.log.count("presence camera=gate") >= 2, "edges")
+            await until(lambda: "before=offline after=online" in daemon.log, "online")
             assert len([a for a in world.attempts() if a["got_s"] == 0]) == 1
             world.kernel.execute("UPDATE cameras SET password = 'camera'")
             await world.settled()
             assert "camera.unparked" in kinds(world)
         assert world.prove().complete
 
-    provoke(tmp_path, scenario, settings=FAST + "register_gaps = false\n")
+    provoke(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("fault", [{"describe_status": 404}, {"play_status": 457}, {"empty_window": True}])
@@ -235,7 +236,8 @@ def test_bad_media_counts_and_waits(tmp_path):
         async with world.daemon():
             attempt = await ended(world, "bad_media")
             assert wait_s(attempt) == pytest.approx(30.0, abs=0.2)
-            assert row(world)["fill_attempts"] == 1
+            pending = [r for r in world.kernel.gaps("gate") if r["fill_state"] == "pending"]
+            assert [r["fill_attempts"] for r in pending] == [1]
             assert not [p for p in world.files("gate") if p.stat().st_size == 0]
 
     provoke(tmp_path, scenario, corrupt=0.5)

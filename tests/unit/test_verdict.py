@@ -51,6 +51,10 @@ def test_an_end_in_order_that_came_short_gets_its_second_pass():
     assert result.got_s == 45
 
 
+def test_a_target_that_reaches_beyond_the_row_changes_nothing():
+    assert verdict([(0, 45)], target=(0, 61)).reason is Reason.CUT_SHORT
+
+
 def test_a_hole_in_the_cameras_storage_counts_and_fails_in_the_end():
     for attempts, failed in ((0, False), (1, False), (2, True)):
         result = verdict([(0, 20), (30, 60)], before=[(0, 20), (30, 60)], target=(20, 30), attempts=attempts)
