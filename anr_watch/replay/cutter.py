@@ -70,8 +70,7 @@ class Cutter:
         if isinstance(item, Break):
             return self._break(item)
         if not item.unit.video:
-            wanted = self._opened_at is not None and self._opened_at <= item.pts
-            return [Step(Op.WRITE, item)] if wanted else []
+            return self._sound(item)
         # After the last picture kept no earlier one can follow: decoding times only grow.
         if item.dts >= self._limit:
             self.done = True
@@ -99,6 +98,14 @@ class Cutter:
         self._drop_lead()
         return self._close()
 
+    def _sound(self, item: Placed) -> list[Step]:
+        if self._opened_at is not None:
+            return [Step(Op.WRITE, item)] if self._opened_at <= item.pts else []
+        if self._lead and self._lead[0].pts <= item.pts:
+            self._lead.append(item)
+            self._lead_bytes += item.unit.size
+        return []
+
     def _before(self, item: Placed) -> list[Step]:
         """Handle pictures while no segment is open: before the start, or after a break."""
         if self._last_end is not None and item.pts < self._last_end - item.unit.duration // 2:
@@ -114,7 +121,7 @@ class Cutter:
             return []
         lead = self._lead
         self._drop_lead()
-        return [step for early in lead for step in self._write(early)]
+        return [step for early in lead for step in (self._write(early) if early.unit.video else self._sound(early))]
 
     def _drop_lead(self) -> None:
         self._lead, self._lead_bytes = [], 0

@@ -26,6 +26,7 @@ _UNREACHABLE: Final = {
     errno.EADDRNOTAVAIL,
 }
 _CLOSED: Final = {errno.ECONNRESET, errno.EPIPE, errno.EIO, _EOF}
+_CLOSED_TEXTS: Final = ("reset by peer", "Broken pipe", "End of file")
 _RTSP_REASONS: Final = {
     401: Reason.UNAUTHORIZED,
     403: Reason.UNAUTHORIZED,
@@ -81,9 +82,10 @@ def why(
         return Failure(Reason.UNREACHABLE, f"no connection: {named}")
     if error_number in _UNREACHABLE:
         return Failure(Reason.UNREACHABLE, f"no connection: {text}")
-    if error_number == errno.ETIMEDOUT or silent_s >= 0.9 * patience_s:
+    timed_out = error_number == errno.ETIMEDOUT or any("timed out" in line for line in said)
+    if timed_out or silent_s >= 0.9 * patience_s:
         return Failure(Reason.STALLED, f"no answer within {patience_s:g} s")
-    if error_number in _CLOSED or any("reset by peer" in line or "Broken pipe" in line for line in said):
+    if error_number in _CLOSED or any(mark in line for line in said for mark in _CLOSED_TEXTS):
         # Port forwards and tunnels accept for a camera that is not there.
         return Failure(Reason.UNREACHABLE, "the connection was closed without an answer")
     return Failure(Reason.BAD_MEDIA, f"not readable: {last}")

@@ -221,10 +221,10 @@ class Replay:
             self._watch_opening()
             return
         silent_s = self._feed.silent_s()
-        if silent_s >= self._job.stall_timeout_s:
-            raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
         if silent_s >= QUIET_END_S and self._complete(missing_frames=2):
             raise _Over(End.WINDOW, "the camera fell silent with the end of the window")
+        if silent_s >= self._job.stall_timeout_s:
+            raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
 
     def _watch_opening(self) -> None:
         now = self._monotonic()

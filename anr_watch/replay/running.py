@@ -48,7 +48,7 @@ class Running:
 
     def __init__(self, job: ReplayJob) -> None:
         self._job = job
-        self._pid: int | None = None
+        self.pid: int | None = None  # of the worker, and of its process group
         self._exit: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
         self._tail = Tail()
@@ -88,9 +88,9 @@ class Running:
 
     def kill(self) -> None:
         """End the worker at once; what it has not finished is lost."""
-        if self._pid is not None and not self._exit.done():
+        if self.pid is not None and not self._exit.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
     async def _obituary(self) -> Ended:
         """Say what ended a worker that did not say it itself."""
@@ -130,7 +130,7 @@ class Running:
 
     def started(self, pid: int) -> None:
         """Note the worker's process id, which is its process group, too."""
-        self._pid = pid
+        self.pid = pid
 
     def exited(self, status: int | None) -> None:
         """Note its exit status, negative for a signal, None when nobody will ever know."""
