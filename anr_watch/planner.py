@@ -37,7 +37,10 @@ class Standing:
     gap_waits: Mapping[str, float] = field(default_factory=dict)
     device_waits: Mapping[Device, float] = field(default_factory=dict)
     all_wait_s: float | None = None  # the recordings folder takes no files until then
-    held_cameras: AbstractSet[str] = frozenset()  # parked or paused
+    held_cameras: AbstractSet[str] = frozenset()  # paused
+    parked_cameras: AbstractSet[str] = (
+        frozenset()
+    )  # asking again is asking for a lock-out: holds for forced gaps, too
     paused: bool = False
     last_started_s: Mapping[str, float] = field(default_factory=dict)  # per camera
     forced: AbstractSet[str] = frozenset()  # gaps a person asked for: age and attempts do not matter
@@ -92,7 +95,12 @@ def plan(
     ready: dict[str, list[Gap]] = {}
     for gap in gaps:
         camera = cameras.get(gap.camera_id)
-        if camera is None or gap.camera_id not in devices or gap.id in standing.running_gaps:
+        if (
+            gap.camera_id in standing.parked_cameras
+            or camera is None
+            or gap.camera_id not in devices
+            or gap.id in standing.running_gaps
+        ):
             continue
         forced = gap.id in standing.forced
         if not camera.wants_fills and not forced:

@@ -76,6 +76,13 @@ def test_nothing_for_cameras_that_are_gone_disabled_or_held():
     assert run(gaps, standing=Standing(paused=True)) == Plan((), None)
 
 
+def test_a_parked_camera_is_not_asked_even_for_a_gap_that_a_person_wants():
+    """With the wrong password it was asked seven times in half a second; cameras lock out after a few."""
+    wanted = gap("g")
+    standing = Standing(parked_cameras=frozenset({"cam"}), forced=frozenset({wanted.id}))
+    assert run([wanted], standing=standing) == Plan((), None)
+
+
 def test_attempts_and_age_end_a_gap_unless_a_person_asks():
     worn, aged = gap("worn", attempts=3), gap("aged", start_s=-90_000)
     assert run([worn]) == Plan((), None)
