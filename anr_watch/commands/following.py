@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from anr_watch.clock import Clock
 from anr_watch.coverage import still_missing, trusted
 from anr_watch.model import Attempt, Coverage, Gap, Window, total_s
-from anr_watch.states import FillState, Reason
+from anr_watch.states import Reason
 from anr_watch.store import Store, Wait
 
 POLL_S = 0.25
@@ -21,6 +21,7 @@ POLL_S = 0.25
 PATIENCE_S = 25.0
 # As long as nothing runs anywhere and this gap is not begun, somebody may still be looking at it.
 UNTOUCHED_S = 30.0
+SETTLING_S = 5.0
 # After these only somebody who changes something helps, or the camera comes back some time.
 _FINAL = frozenset(
     {
@@ -83,6 +84,7 @@ class Following:
         self._asked_at = clock.now()
         self._touched_s = clock.monotonic()
         self._wanted: Coverage = ()
+        self._ours = {gap.id}
 
     async def begin(self) -> float:
         """Note what is missing now; return its seconds."""
@@ -115,15 +117,12 @@ class Following:
         store, now = self._store, self._clock.now()
         look = await store.look(now=now)
         waits = await store.waits(now=now)
-        pending = {
-            gap.id: waits.get(gap.id)
-            for gap in look.gaps
-            if gap.camera_id == self._gap.camera_id
-            and (gap.id == self._gap.id or (gap.id in waits and gap.window.overlaps(self._window)))
-        }
+        inside = [g for g in look.gaps if g.camera_id == self._gap.camera_id and g.window.overlaps(self._window)]
+        self._ours |= {gap.id for gap in inside if gap.id in waits}
+        pending = {gap.id: waits.get(gap.id) for gap in inside if gap.id in self._ours}
         tries = [
             attempt
-            for gap_id in {self._gap.id, *pending}
+            for gap_id in self._ours
             for attempt in await store.attempts(gap_id)
             if attempt.started_at >= self._asked_at or attempt.ended_at is None
         ]
@@ -142,11 +141,13 @@ class Following:
 
     async def _ending(self, snapshot: Snapshot, missing: Coverage, pending: dict[str, Wait | None]) -> Ending | None:
         row = await self._store.gap(self._gap.id)
-        if not missing and (row is None or row.state is not FillState.PENDING):
-            return _end(snapshot, ok=True)
         if snapshot.running is not None:
             self._touched_s = self._clock.monotonic()
             return None
+        if not missing:
+            # Recorded; the rows may be told so a moment later, by whoever finds out.
+            settled = not pending or self._clock.monotonic() - self._touched_s > SETTLING_S
+            return _end(snapshot, ok=True) if settled else None
         if row is None:
             return _end(snapshot, text="the gap's row was removed")
         if not pending:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -67,6 +69,22 @@ class World:
         assert "Traceback" not in out + err
         assert PASSWORD not in out + err
         return Said(status, out, err)
+
+
+@contextmanager
+def camera(*options: str):
+    """Run a simulated camera as a process; gives its RTSP port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anr_watch", "camera", "--json", "--control", "--size", "160x96", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"CAMERA_PASSWORD": PASSWORD},
+        text=True,
+    )
+    try:
+        yield json.loads(process.stdout.readline())["rtsp_port"]
+    finally:
+        process.communicate()
 
 
 @contextmanager
