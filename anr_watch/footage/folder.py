@@ -45,12 +45,13 @@ _AHEAD: Final = timedelta(seconds=60)  # names later than this are a wrong clock
 
 @dataclass(frozen=True, slots=True)
 class FootageFile:
-    """One file that has a footage name and is not empty; what is inside has not been looked at."""
+    """One file that has a footage name; what is inside has not been looked at."""
 
     path: Path
     start: datetime
     size_bytes: int
     mtime_s: float
+    changed_s: float = 0.0  # ctime: also moved by renaming and linking
 
 
 class Recordings:
@@ -87,8 +88,8 @@ class Recordings:
         """
         found: list[FootageFile] = []
         unusable = 0
-        for start, path in self._backwards(camera_id, window.end):
-            file = self._file(path, start)
+        for start, folder in self._backwards(camera_id, window.end):
+            file = self._file(self._path(folder, start), start)
             if file is not None:
                 found.append(file)
             if start < window.start:
@@ -119,8 +120,8 @@ class Recordings:
         return [start for start, _ in islice(self._backwards(camera_id, instant), count)]
 
     def file_at(self, camera_id: str, start: datetime) -> FootageFile | None:
-        """Return the file whose name tells `start`, or None if there is none or it is empty."""
-        return self._file(self.camera_folder(camera_id) / self.pattern.format(start), start)
+        """Return the file whose name tells `start`, also an empty one; None if there is none."""
+        return self._file(self.camera_folder(camera_id) / self.pattern.format(start), start, smallest=0)
 
     def newest(self, camera_id: str) -> FootageFile | None:
         """Return the newest file that holds footage, maybe one that is still growing.
@@ -130,8 +131,8 @@ class Recordings:
         """
         opened = 0
         names = self._backwards(camera_id, self._clock.now() + _AHEAD)
-        for start, path in islice(names, _NAMES_TRIED):
-            file = self._file(path, start)
+        for start, folder in islice(names, _NAMES_TRIED):
+            file = self._file(self._path(folder, start), start)
             if file is None:
                 continue
             facts = self.facts(file)
@@ -272,7 +273,10 @@ class Recordings:
         except OSError as error:
             raise storage_error("cannot remove", staged, error) from error
 
-    def _file(self, path: Path, start: datetime) -> FootageFile | None:
+    def _path(self, folder: Path, start: datetime) -> Path:
+        return folder / self.pattern.format(start).rpartition("/")[2]
+
+    def _file(self, path: Path, start: datetime, *, smallest: int = 1) -> FootageFile | None:
         try:
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
@@ -281,12 +285,12 @@ class Recordings:
                 status = path.stat()
         except OSError:  # gone between listing and look, or a dead link
             return None
-        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        if not stat.S_ISREG(status.st_mode) or status.st_size < smallest:
             return None
-        return FootageFile(path, start, status.st_size, status.st_mtime)
+        return FootageFile(path, start, status.st_size, status.st_mtime, status.st_ctime)
 
     def _backwards(self, camera_id: str, bound: datetime) -> Iterator[tuple[datetime, Path]]:
-        """Walk the footage names that tell a time before `bound`, latest first, folder by folder."""
+        """Walk the starts that names tell before `bound`, latest first, each with the folder of its file."""
         return self._descend(self.camera_folder(camera_id), "", 0, bound)
 
     def _descend(self, folder: Path, relative: str, level: int, bound: datetime) -> Iterator[tuple[datetime, Path]]:
@@ -300,5 +304,4 @@ class Recordings:
             return
         starts: array[int] = listing.starts
         for at in reversed(range(bisect_left(starts, -((_EPOCH - bound) // _SECOND)))):
-            start = _EPOCH + starts[at] * _SECOND
-            yield start, folder / self.pattern.format(start).rpartition("/")[2]
+            yield _EPOCH + starts[at] * _SECOND, folder
