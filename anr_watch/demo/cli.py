@@ -18,7 +18,6 @@ from anr_watch.demo.children import ChildFailedError, Children
 from anr_watch.demo.show import JsonShow, Show, TextShow
 from anr_watch.demo.stage import Stage
 from anr_watch.demo.story import Story, StoryOptions
-from anr_watch.demo.telling import Summary
 from anr_watch.errors import UsageError
 from anr_watch.log import one_line
 
@@ -88,33 +87,33 @@ async def _play(options: StoryOptions, folder: Path, show: Show) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, terminate)
     clock = SystemClock()
-    summary: Summary | None = None
     try:
         async with Children(folder / "logs") as children:
             stage = Stage(folder, children, clock)
             stage.prepare()
             summary = await Story(options, stage, show, clock).run(children)
-    except* ChildFailedError as failed:
+    except asyncio.CancelledError:
+        if terminated:
+            return _TERMINATED
+        raise
+    except BaseExceptionGroup as group:  # the children's group bundles whatever goes wrong in it
+        failed = group.subgroup(ChildFailedError)
+        if failed is None:
+            raise
         show.close()
         _explain(failed)
-        return_status = 1
-    except* asyncio.CancelledError:
-        if not terminated:
-            raise
-        return_status = _TERMINATED
-    else:
-        show.summary(summary)
-        return_status = 0 if summary.ok else 1
-    return return_status
+        return 1
+    show.summary(summary)
+    return 0 if summary.ok else 1
 
 
-def _explain(failed: BaseExceptionGroup[ChildFailedError]) -> None:
+def _explain(failed: BaseExceptionGroup[BaseException]) -> None:
     """Say on stderr which process failed, with the end of its log."""
     for error in failed.exceptions:
         if isinstance(error, BaseExceptionGroup):
             _explain(error)
             continue
         with suppress(OSError):
-            for line in error.tail:
+            for line in error.tail if isinstance(error, ChildFailedError) else ():
                 sys.stderr.write(f"    {one_line(line)}\n")
             sys.stderr.write(f"anr-watch demo: {one_line(str(error))}\n")

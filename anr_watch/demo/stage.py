@@ -156,7 +156,10 @@ class Stage:
             return None
         port = _free_port()
         settings = self.folder / "mosquitto.conf"
-        settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+        text = f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+        if os.geteuid() == 0:
+            text += "user root\n"  # changing to its own user would take the leash off (prctl(2), PR_SET_PDEATHSIG)
+        settings.write_text(text)
         child = await self._children.start("mosquitto", [program, "-c", str(settings)])
         end_s = self._clock.monotonic() + START_TIMEOUT_S
         while self._clock.monotonic() < end_s:

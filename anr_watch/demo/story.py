@@ -204,7 +204,7 @@ class Story:
         gaps = self._rows.gaps()
         for gap in gaps.values():
             before = self._gaps.get(gap.id)
-            if before is None or before.state != gap.state or before.end != gap.end:
+            if before is None or before.state != gap.state:
                 seconds = (parse_instant(gap.end) - parse_instant(gap.start)).total_seconds()
                 facts = {"gap": gap.id, "state": gap.state, "start": gap.start, "end": gap.end}
                 self._tell("row", f"row in recording_gaps: {seconds:.1f} s {gap.state}", gap.camera, **facts)
@@ -228,14 +228,17 @@ class Story:
         if port is None:
             yield None
             return
-        async with aiomqtt.Client("127.0.0.1", port, identifier="anr-watch-demo") as client:
+        async with aiomqtt.Client("127.0.0.1", port, identifier="demo-audience") as client:
             await client.subscribe(f"anr-watch/{NODE}/#", qos=1)
             async with _task(self._listen(client), "demo-mqtt"):
                 yield client
 
     async def _listen(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            self._mqtt_said(message.topic.value, bytes(message.payload))
+        try:
+            async for message in client.messages:
+                self._mqtt_said(message.topic.value, bytes(message.payload))
+        except aiomqtt.MqttError as error:
+            raise ChildFailedError(f"the demo's own connection to the broker broke: {error}") from None
 
     # -- what is proved ----------------------------------------------------------------------------------------
 
