@@ -109,6 +109,7 @@ SQL_SEGMENTS = """
                EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
         FROM segments WHERE camera_id = ? AND start_time < ? ORDER BY start_time DESC LIMIT 1)
 """
+SQL_SEGMENT_PATHS = "SELECT path FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?"
 SQL_NEWEST = """
     SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
            EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
@@ -292,6 +293,13 @@ async def segments(session: Session, camera_id: str, window: Window, *, prepared
         if segment.window.overlaps(window):
             found.append(segment)
     return sorted(found, key=lambda segment: segment.window)
+
+
+async def segment_paths(session: Session, camera_id: str, window: Window) -> list[str]:
+    """Return the paths of a camera's segments that begin in `window`; cheaper than reading what they cover."""
+    low, high = format_instant(window.start - _TEXT_SLACK), format_instant(window.end + _TEXT_SLACK)
+    found = await session.all(SQL_SEGMENT_PATHS, (camera_id, low, high))
+    return [row["path"] for row in found if isinstance(row["path"], str)]
 
 
 async def newest_segment(session: Session, camera_id: str, *, prepared: bool = True) -> tuple[Segment, str] | None:

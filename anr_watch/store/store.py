@@ -143,6 +143,10 @@ class Store:
             lambda session: reading.segments(session, camera_id, window, prepared=self.prepared)
         )
 
+    async def segment_paths(self, camera_id: str, window: Window) -> list[str]:
+        """Return the paths of the camera's segments that begin in the window, in no order."""
+        return await self._reader.read(lambda session: reading.segment_paths(session, camera_id, window))
+
     async def newest_segment(self, camera_id: str) -> Segment | None:
         """Return the camera's segment that ends last."""
         found = await self._reader.read(
