@@ -38,9 +38,8 @@ class Announcements:
 
     def gap_detected(self, origin: str) -> Callable[[Gap, CameraFacts], Sequence[Message]]:
         """A row was registered, or made longer, by us."""
-        at = self._clock.now()
         return lambda gap, facts: (
-            *self._announcer.gap_detected(gap, at=at, origin=origin),
+            *self._announcer.gap_detected(gap, at=self._clock.now(), origin=origin),
             *self.state(facts),
         )
 

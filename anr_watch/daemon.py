@@ -38,7 +38,7 @@ from anr_watch.presence import PresenceBook
 from anr_watch.replay.process import Workers
 from anr_watch.sources.database import DatabaseWatch
 from anr_watch.sources.recordings import RecordingsWatch
-from anr_watch.store import Mode, Store, open_store
+from anr_watch.store import Mode, Origin, Store, open_store
 from anr_watch.systemd import notify
 
 LOG = logging.getLogger("anr_watch")
@@ -104,7 +104,7 @@ async def open_engine(
             workers=workers,
             announcements=Announcements(announcer, book, clock),
         )
-        indexer = Indexer(store, recordings, settings.fills, clock) if store.mode is Mode.STANDALONE else None
+        indexer = _indexer(tools) if store.mode is Mode.STANDALONE else None
         try:
             async with asyncio.TaskGroup() as group:
                 coordinator = Coordinator(tools, book, group, indexer)
@@ -117,6 +117,18 @@ async def open_engine(
                     await coordinator.scheduler.stop_all(settings.fills.stop_grace_s)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+
+
+def _indexer(tools: Tools) -> Indexer:
+    return Indexer(
+        tools.store,
+        tools.recordings,
+        tools.settings.fills,
+        tools.clock,
+        origin=Origin.INDEXER,
+        announce_gap=tools.announcements.gap_detected(Origin.INDEXER),
+        announce_state=tools.announcements.state,
+    )
 
 
 async def run_daemon(settings: Settings, clock: Clock) -> int:

@@ -6,9 +6,9 @@ is written by another process, the program is the installed one, the camera a re
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from anr_watch.camera.device import SimulatedCamera
 from anr_watch.camera.film import Film
 from anr_watch.camera.mp4 import FragmentedMp4
 from anr_watch.demo.proof import Proof, count_frames
+from anr_watch.instants import parse_instant
 from tests.fixtures_database import create_kernel_database, kernel_process, text
 
 PROGRAM = Path(sys.executable).with_name("anr-watch")
@@ -64,8 +65,17 @@ class Daemon:
 class World:
     """One recordings folder, one database, some cameras. `settings` is TOML text put behind the basics."""
 
-    def __init__(self, folder: Path, *specs: CameraSpec, standalone: bool = False, settings: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *specs: CameraSpec,
+        standalone: bool = False,
+        settings: str = "",
+        record_audio: bool = False,
+        pattern: str = "%Y%m%d_%H%M%S",
+    ) -> None:
         self.folder, self.standalone, self.settings = folder, standalone, settings
+        self.record_audio, self.pattern = record_audio, pattern
         self.specs = specs or (CameraSpec(name="gate"),)
         self.recordings = folder / "recordings"
         self.database = folder / "data" / "heldar.db"
@@ -107,9 +117,11 @@ class World:
                 cameras += (
                     f'[[camera]]\nid = "{name}"\naddress = "127.0.0.1"\nrtsp_port = {camera.rtsp_port}\n'
                     f'username = "{camera.spec.username}"\npassword = "{camera.spec.password}"\nsegment_s = 10\n'
+                    f"record_audio = {str(self.record_audio).lower()}\n"
                 )
         self.config.write_text(
             f'[database]\npath = "{self.database}"\n[recordings]\npath = "{self.recordings}"\nmin_free_mb = 1\n'
+            f'name_pattern = "{self.pattern}"\n'
             f"{self.settings}\n{extra}\n{cameras}"
         )
 
@@ -151,8 +163,8 @@ class World:
         data += mp4.close()
         start = datetime.fromtimestamp(float(Fraction(first, spec.film.fps)), UTC)
         named = start.replace(microsecond=0)
-        path = self.recordings / name / f"{named:%Y%m%d_%H%M%S}.mp4"
-        path.parent.mkdir(exist_ok=True)
+        path = self.recordings / name / f"{named.strftime(self.pattern)}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         changed = float(Fraction(stop, spec.film.fps))
         os.utime(path, (changed, changed))
@@ -176,6 +188,13 @@ class World:
         start = max((row["end_time"] for row in rows if row["start_time"] < text(self.at(lost_from))), default="")
         end = datetime.strptime(after[0].stem, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
         return self.kernel.add_gap(name, start, text(end)) if gap else ""
+
+    def note_hole(self, name: str) -> str:
+        """Note the largest hole between rows as the kernel does; return the gap's id."""
+        rows = sorted(self.kernel.segments(name), key=lambda row: row["start_time"])
+        pairs = zip(rows, rows[1:], strict=False)
+        start, end = max(((a["end_time"], b["start_time"]) for a, b in pairs), key=lambda pair: _length(*pair))
+        return self.kernel.add_gap(name, start, end)
 
     def files(self, name: str) -> list[Path]:
         return sorted((self.recordings / name).glob("**/*.mp4"))
@@ -255,12 +274,23 @@ class World:
         return [row for row in found if name in (None, row["camera_id"])]
 
     def states(self, name: str = "gate") -> set[str]:
-        return {row["fill_state"] for row in self.kernel.gaps(name)}
+        if self.kernel is not None:
+            return {row["fill_state"] for row in self.kernel.gaps(name)}
+        if not self.database.exists():
+            return set()
+        with contextlib.closing(sqlite3.connect(self.database, timeout=5)) as database:
+            try:
+                rows = database.execute(
+                    "SELECT fill_state FROM recording_gaps WHERE camera_id = ?", (name,)
+                ).fetchall()
+            except sqlite3.OperationalError:  # the program has not made its tables yet
+                return set()
+        return {row[0] for row in rows}
 
     async def settled(self, name: str = "gate", state: str = "filled") -> None:
         """Wait until every gap row of the camera has that state (and there is one)."""
         await until(lambda: self.states(name) == {state}, lambda: self.kernel.gaps(name))
 
 
-def messages(payload: bytes) -> dict:
-    return json.loads(payload)
+def _length(start: str, end: str) -> float:
+    return (parse_instant(end) - parse_instant(start)).total_seconds()
