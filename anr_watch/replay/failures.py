@@ -26,6 +26,10 @@ _UNREACHABLE: Final = {
     errno.EADDRNOTAVAIL,
 }
 _CLOSED: Final = {errno.ECONNRESET, errno.EPIPE, errno.EIO, _EOF}
+# libav's own error numbers for HTTP answers, for the cases in which it logs nothing: 0xF8 and three digits.
+_HTTP_NUMBERS: Final = {
+    int.from_bytes(b"\xf8" + str(status).encode(), "little"): status for status in (400, 401, 403, 404, 429)
+}
 _CLOSED_TEXTS: Final = ("reset by peer", "Broken pipe", "End of file")
 _RTSP_REASONS: Final = {
     401: Reason.UNAUTHORIZED,
@@ -67,11 +71,9 @@ def why(
     nothing had been heard when it failed, against `patience_s`, the time after which we call that a stall.
     """
     said = list(lines)
-    for line in reversed(said):
-        if match := _RTSP.search(line):
-            return _answered("RTSP", match[1], int(match[2]), _RTSP_REASONS)
-        if match := _HTTP.search(line):
-            return _answered("HTTP", "request", int(match[1]), _HTTP_REASONS)
+    answer = _answer(said, error_number)
+    if answer is not None:
+        return answer
     last = said[-1] if said else text
     if any("certificate" in line or "TLS" in line or "handshake" in line for line in said):
         return Failure(Reason.UNREACHABLE, f"no TLS connection: {last}")
@@ -89,6 +91,18 @@ def why(
         # Port forwards and tunnels accept for a camera that is not there.
         return Failure(Reason.UNREACHABLE, "the connection was closed without an answer")
     return Failure(Reason.BAD_MEDIA, f"not readable: {last}")
+
+
+def _answer(said: list[str], error_number: int | None) -> Failure | None:
+    """Return the failure that a status code means, if the camera gave one."""
+    for line in reversed(said):
+        if match := _RTSP.search(line):
+            return _answered("RTSP", match[1], int(match[2]), _RTSP_REASONS)
+        if match := _HTTP.search(line):
+            return _answered("HTTP", "request", int(match[1]), _HTTP_REASONS)
+    if error_number in _HTTP_NUMBERS:
+        return _answered("HTTP", "request", _HTTP_NUMBERS[error_number], _HTTP_REASONS)
+    return None
 
 
 def _answered(protocol: str, method: str, status: int, reasons: dict[int, Reason]) -> Failure:

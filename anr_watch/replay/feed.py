@@ -83,6 +83,8 @@ class Feed:
             self._end(error.failure)
         except MemoryError:
             self._end(Failure(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take"))
+        except Exception as error:  # noqa: BLE001 - a thread that dies silently would look like a stalled camera
+            self._end(Failure(Reason.BAD_MEDIA, f"the reader broke: {type(error).__name__}"))
         else:
             self._end(None)
         # Not before the other side is done: segment headers are made from the source's own streams, and libav frees

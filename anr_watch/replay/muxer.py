@@ -17,8 +17,9 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from anr_watch.replay.nalunits import as_annexb
+from anr_watch.replay.nalunits import as_annexb, look_into
 from anr_watch.replay.rtptime import TICKS
+from anr_watch.replay.stamps import Unit
 
 TIME_BASE: Final = Fraction(1, TICKS)
 # frag_discont, and no shifting of negative times (there are none): both are needed to keep the place of sound that
@@ -59,10 +60,38 @@ def format_of_sets(codec: str, sets: dict[int, tuple[bytes, ...]], key_frame: by
         av.FFmpegError, ValueError: they describe nothing libav can read.
     """
     source = av.open(io.BytesIO(as_annexb(sets) + key_frame), format=codec)
-    stream = source.streams.video[0]
-    if stream.width <= 0 or stream.height <= 0:
-        raise ValueError("a picture without size")
+    stream = next(iter(source.streams.video), None)
+    if stream is None or stream.width <= 0 or stream.height <= 0:
+        raise ValueError("a key frame without picture size")
     return VideoFormat(codec, stream.width, stream.height, stream, source)
+
+
+class Formats:
+    """How each key frame is coded: by the parameter sets in front of it, or those of the session description.
+
+    The same object comes back as long as nothing changes.
+    """
+
+    def __init__(self, first: VideoFormat, extradata: bytes, *, annexb: bool) -> None:
+        self._codec = first.codec
+        self._format = None if annexb else first
+        self._sets = look_into(first.codec, extradata).sets if annexb else {}
+
+    def of(self, unit: Unit) -> VideoFormat:
+        """Return the format of a key frame.
+
+        Raises:
+            av.FFmpegError, ValueError: its parameter sets describe nothing libav can read.
+        """
+        if unit.front is None:
+            if self._format is None:
+                raise ValueError("a key frame nobody looked into")
+            return self._format
+        sets = {**self._sets, **unit.front.sets}
+        if self._format is None or sets != self._sets:
+            self._format = format_of_sets(self._codec, sets, bytes(unit.payload))
+            self._sets = sets
+        return self._format
 
 
 class _Sink:

@@ -191,6 +191,8 @@ class Workers:
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionError())
             return
+        for running in self._running.values():
+            running.exited(None)
         if self._running:
             _log.warning("the parent of the replay workers is gone; a new one starts with the next replay")
 

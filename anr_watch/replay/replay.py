@@ -20,11 +20,10 @@ from anr_watch.replay.cutter import Cutter, Op, Step
 from anr_watch.replay.feed import Feed
 from anr_watch.replay.job import Cause, End, Ended, Event, Jump, Opened, Progress, ReplayJob, SegmentReady
 from anr_watch.replay.merge import Merge
-from anr_watch.replay.muxer import SegmentWriter, VideoFormat, format_of_sets
-from anr_watch.replay.nalunits import look_into
+from anr_watch.replay.muxer import Formats, SegmentWriter
 from anr_watch.replay.rtptime import TICKS
 from anr_watch.replay.sound import Sound, sound_for
-from anr_watch.replay.source import PacketSource, Playing
+from anr_watch.replay.source import PacketSource
 from anr_watch.replay.stamps import NoTimes, Stamped, Stamper, Unit
 from anr_watch.replay.timeline import Break, Placed, Timeline, TimeWentBack, instant_of, ticks_of
 from anr_watch.states import Reason
@@ -70,7 +69,7 @@ class Replay:
         self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s)
         self._cutter = Cutter(job.keep, job.segment_s)
         self._pipeline: _Pipeline | None = None
-        self._formats: _Formats | None = None
+        self._formats: Formats | None = None
         self._writer: SegmentWriter | None = None
         self._files = 0
         self._came = 0
@@ -152,7 +151,7 @@ class Replay:
                 sound = sound_for(playing.audio)
             except (av.FFmpegError, ValueError):
                 sound = None  # footage without sound is worth more than none
-        self._formats = _Formats(playing)
+        self._formats = Formats(playing.video, playing.extradata, annexb=playing.annexb)
         stamper = Stamper(playing.clock_rates)
         after_s = (self._feed.first_at or self._monotonic()) - self._started
         video = playing.video
@@ -286,26 +285,6 @@ class Replay:
             self._emit(Progress(self._feed.bytes, self._until()))
 
 
-class _Formats:
-    """How each key frame is coded: from the parameter sets in front of it, or those of the session description."""
-
-    def __init__(self, playing: Playing) -> None:
-        self._codec = playing.video.codec
-        self._format: VideoFormat | None = None if playing.annexb else playing.video
-        self._sets = look_into(self._codec, playing.extradata).sets if playing.annexb else {}
-
-    def of(self, unit: Unit) -> VideoFormat:
-        if unit.front is None:
-            if self._format is None:
-                raise ValueError("a key frame nobody looked into")
-            return self._format
-        sets = {**self._sets, **unit.front.sets}
-        if self._format is None or sets != self._sets:
-            self._format = format_of_sets(self._codec, sets, bytes(unit.payload))
-            self._sets = sets
-        return self._format
-
-
 def _why_not(error: Exception) -> _Over | None:
     """Return the end an exception means, None for a mistake of ours."""
     match error:
@@ -320,6 +299,8 @@ def _why_not(error: Exception) -> _Over | None:
         case OSError():
             reason = Reason.DISK_FULL if error.errno in _FULL else Reason.STORAGE
             return _Over(reason, f"staging: {error.strerror}")
+        case ValueError():  # how PyAV says that something does not go together
+            return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error}")
         case MemoryError():
             return _Over(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take")
         case _:

@@ -88,7 +88,8 @@ class Running:
 
     def kill(self) -> None:
         """End the worker at once; what it has not finished is lost."""
-        if self.pid is not None and not self._exit.done():
+        gone = self._exit.done() and self._exit.result() is not None
+        if self.pid is not None and not gone:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 

@@ -283,3 +283,17 @@ def test_files_belong_to_us_alone(tmp_path):
     got = replay(lambda device: job_for(device, tmp_path))
     modes = {Path(tmp_path / ready.file).stat().st_mode & 0o777 for ready in got.segments}
     assert modes == {0o600}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("codec", list(VideoCodec))
+def test_damaged_packets_end_in_files_that_can_be_read(tmp_path, codec, seed):
+    film = FilmSpec(codec=codec, gop_frames=GOP)
+    faults = {"corrupt": 0.1, "corrupt_seed": seed}
+    got = replay(lambda device: job_for(device, tmp_path), film=film, audio=AudioKind.AAC, faults=faults)
+    assert not got.ended.detail.startswith("worker died")
+    for ready in got.segments:
+        with av.open(str(tmp_path / ready.file)) as container:
+            times = [packet.dts for packet in container.demux(video=0) if packet.size]
+        assert len(times) == ready.frames
+        assert times == sorted(set(times))
