@@ -94,7 +94,7 @@ async def _check(settings: Settings, clock: Clock, args: argparse.Namespace, tel
     tell(ok("config", "built-in defaults, no file" if settings.source == "defaults" else settings.source))
     for finding in of_database:
         tell(finding)
-    camera_ids = sorted(known.cameras) if known else []
+    camera_ids = [camera.id for camera in known.cameras.values() if camera.wants_fills] if known else []
     for finding in await asyncio.to_thread(check_recordings, settings, clock, camera_ids):
         tell(finding)
     daemon = daemon_on(settings.recordings.path)

@@ -102,6 +102,7 @@ class _Check:
     ) -> None:
         self._camera, self._settings, self._clock, self._workers = camera, settings, clock, workers
         self._newest, self._parked = newest, parked
+        self._plays = asyncio.Event()
         self._about = f"camera {camera.id}"
 
     async def run(
@@ -174,15 +175,35 @@ class _Check:
                 tls_verify=options.tls_verify,
             )
             async with self._workers.replay(job) as running, asyncio.TaskGroup() as group:
-                ending = group.create_task(self._end_it(running), name=f"check-end:{self._camera.id}")
-                answer = await _answer(running)
+                ending = group.create_task(self._end_in_time(running), name=f"check-end:{self._camera.id}")
+                answer = await self._answer(running)
                 ending.cancel()
         return answer
 
-    async def _end_it(self, running: Running) -> None:
-        # The camera gets all the time a fill gives it to begin; a stop before that would hide its answer.
-        await self._clock.sleep(LONGEST_S + self._settings.fills.connect_timeout_s)
+    async def _end_in_time(self, running: Running) -> None:
+        # The camera gets all the time a fill gives it to begin: a stop before that would hide its answer.
+        await self._plays.wait()
+        await self._clock.sleep(LONGEST_S)
         await running.stop()
+
+    async def _answer(self, running: Running) -> Answer:
+        answer = Answer(Ended(Reason.INTERRUPTED))
+        async for event in running:
+            match event:
+                case Opened():
+                    answer.opened = event
+                    self._plays.set()
+                case SegmentReady():
+                    answer.first = answer.first or event
+                    answer.got_s += event.window.seconds
+                case Progress():
+                    answer.bytes = max(answer.bytes, event.bytes)
+                case Ended():
+                    answer.ended = event
+                    answer.bytes = max(answer.bytes, event.bytes)
+                case _:
+                    continue  # a jump in time: what is covered tells more
+        return answer
 
     def _judged(self, answer: Answer, window: Window, *, busy: bool) -> Finding:
         cause = answer.ended.cause
@@ -242,22 +263,3 @@ class _Check:
             return ok(self._about, text, **facts)
         advice = "if the pictures show another hour, set `timezone` in [cameras.<id>]: how it reads the URL's digits"
         return Finding(Level.OK, self._about, text, advice, facts)
-
-
-async def _answer(running: Running) -> Answer:
-    answer = Answer(Ended(Reason.INTERRUPTED))
-    async for event in running:
-        match event:
-            case Opened():
-                answer.opened = event
-            case SegmentReady():
-                answer.first = answer.first or event
-                answer.got_s += event.window.seconds
-            case Progress():
-                answer.bytes = max(answer.bytes, event.bytes)
-            case Ended():
-                answer.ended = event
-                answer.bytes = max(answer.bytes, event.bytes)
-            case _:
-                continue  # a jump in time: what is covered tells more
-    return answer

@@ -13,7 +13,7 @@ from anr_watch.commands.advice import in_words
 from anr_watch.commands.given import known_camera
 from anr_watch.commands.invocation import load_settings
 from anr_watch.commands.opening import attempt_facts, opened
-from anr_watch.commands.screen import clean, emit, instant, length, show, table, until
+from anr_watch.commands.screen import clean, emit, instant, length, second, show, table, until
 from anr_watch.config import Settings
 from anr_watch.model import Camera
 from anr_watch.states import FillState, Reason
@@ -79,6 +79,8 @@ def next_try(row: GapRow, around: Circumstances) -> tuple[str, datetime | None]:
     wait = around.waits.get(gap.id)
     if gap.state is not FillState.PENDING:
         return "-", None
+    if gap.camera_id in around.parked:
+        return "never: the camera is parked", None
     if gap.id not in around.asked:
         if camera is None or not camera.wants_fills:
             return "never: fills are off for the camera", None
@@ -86,8 +88,6 @@ def next_try(row: GapRow, around: Circumstances) -> tuple[str, datetime | None]:
             return f"never: older than {around.max_gap_hours:g} h", None
         if gap.attempts >= around.max_attempts:
             return f"never: {gap.attempts} tries are used up", None
-        if gap.camera_id in around.parked:
-            return "never: the camera is parked", None
     if wait is not None and wait.next_at is not None:
         return until(wait.next_at, around.now), wait.next_at
     return "now", around.now
@@ -134,8 +134,8 @@ def _line(row: GapRow, around: Circumstances) -> tuple[str, ...]:
     return (
         clean(gap.id[:_SHORT_ID]),
         clean(gap.camera_id),
-        instant(gap.window.start),
-        instant(gap.window.end),
+        second(gap.window.start),
+        second(gap.window.end),
         length(gap.window.seconds),
         gap.state.value,
         str(gap.attempts),

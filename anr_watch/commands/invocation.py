@@ -14,14 +14,15 @@ def load_settings(args: argparse.Namespace, *, quiet: bool = True) -> Settings:
 
     Args:
         args: with `config` and `json`, as `cli.parse` returns them.
-        quiet: a command that answers a person: only warnings are logged, unless `[log] level` asks for `debug`.
+        quiet: a command that answers a person says itself what went wrong: only errors are logged, unless
+            `[log] level` asks for `debug`.
 
     Raises:
         ConfigError: with every problem.
     """
     settings = load(args.config, os.environ)
     level = settings.log.level
-    if quiet and level == "info":
-        level = "warning"
+    if quiet and level != "debug":
+        level = "error"
     log.set_up(level=level, json=settings.log.format == "json" or (args.json and not quiet))
     return settings

@@ -43,6 +43,8 @@ def _emit(snapshot: Snapshot) -> None:
 
 def doing(snapshot: Snapshot) -> str:
     """Return what happens at the moment in words."""
+    if snapshot.running is None and snapshot.wanted_s <= snapshot.covered_s:
+        return "done"
     if snapshot.running is None:
         return "waiting" if snapshot.attempts == 0 else "waiting for the next try"
     return "fetching" if snapshot.running.first_byte_s is not None or snapshot.bytes else "asking the camera"

@@ -33,6 +33,11 @@ def instant(at: datetime | None) -> str:
     return f"{utc:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + "Z"
 
 
+def second(at: datetime | None) -> str:
+    """Return a UTC instant cut to the second, for tables people read."""
+    return instant(None if at is None else at.replace(microsecond=0))
+
+
 def length(seconds: float) -> str:
     """Return a length of time with at most two units: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`, `4 d 3 h`."""
     if seconds < 10:

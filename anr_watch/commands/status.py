@@ -14,7 +14,7 @@ from anr_watch.commands.gaps import advice_on
 from anr_watch.commands.invocation import load_settings
 from anr_watch.commands.opening import attempt_facts, opened
 from anr_watch.commands.running import Daemon, daemon_on
-from anr_watch.commands.screen import clean, emit, instant, length, show, size, table
+from anr_watch.commands.screen import clean, emit, instant, length, second, show, size, table
 from anr_watch.config import Settings
 from anr_watch.errors import StorageError
 from anr_watch.footage.folder import Recordings
@@ -88,6 +88,8 @@ def _show(view: _View, settings: Settings) -> None:
         show("no cameras")
         return
     show(table(_HEADER, [_line(row, view) for row in view.cameras]))
+    if view.daemon.running is False and view.prepared:
+        show("(presence as it was when anr-watch last ran)")
     total_s = sum(row.missing_s for row in view.cameras)
     gaps = sum(row.pending_gaps for row in view.cameras)
     if gaps:
@@ -143,9 +145,12 @@ def progress_words(attempt: Attempt, now: datetime) -> str:
 def _result(last: Attempt | None) -> str:
     if last is None or last.reason is None:
         return "-"
-    words = in_words(last.reason).words if last.reason in _GOOD else f"{last.reason}: {clean(last.detail, 120)}"
-    got = f" {length(last.got_s)} of {length(last.wanted_s)}" if last.wanted_s else ""
-    return f"{words.rstrip(': ')}{got} at {instant(last.ended_at)}"
+    if last.reason in _GOOD:
+        text = in_words(last.reason).words + (f", {length(last.got_s)}" if last.got_s else "")
+    else:
+        text = f"{last.reason}: {clean(last.detail, 120)}".removesuffix(": ")
+        text += f" ({length(last.got_s)} of {length(last.wanted_s)} came)" if last.got_s else ""
+    return f"{second(last.ended_at)}  {text}"
 
 
 def _troubles(rows: Sequence[StatusRow]) -> list[Reason]:

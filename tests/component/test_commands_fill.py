@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def stamp(at):
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def span(start_s, length_s):
+    """Return FROM and TO of a window that began `start_s` ago."""
+    start = ago(start_s)
+    return stamp(start), stamp(start + timedelta(seconds=length_s))
+
+
 def wait_for(condition, what):
     deadline = time.monotonic() + 20
     while not condition():
@@ -59,7 +66,7 @@ def program(world, *argv):
 def test_a_window_is_filled_without_a_daemon(world):
     with camera() as port:
         add(world, port)
-        said = world.run("fill", "cam", stamp(ago(120)), stamp(ago(95)))
+        said = world.run("fill", "cam", *span(120, 25))
     assert said.status == 0, said.out + said.err
     lines = said.out.splitlines()
     assert lines[0].startswith("cam: 25 s missing between")
@@ -72,14 +79,16 @@ def test_a_window_is_filled_without_a_daemon(world):
 
 
 def test_what_is_recorded_already_is_not_fetched_again(world):
+    recorded = ago(110)
+    window = stamp(recorded - timedelta(seconds=40)), stamp(recorded + timedelta(seconds=20))
     with camera() as port:
         add(world, port)
         with world.kernel() as kernel:
-            kernel.add_segment("cam", ago(200), ago(110))
-        said = world.run("fill", "cam", stamp(ago(150)), stamp(ago(90)), "--json")
+            kernel.add_segment("cam", recorded - timedelta(seconds=60), recorded)
+        said = world.run("fill", "cam", *window, "--json")
         assert said.objects[0]["missing_s"] == 20
         assert said.objects[-1]["ok"] is True
-        again = world.run("fill", "cam", stamp(ago(150)), stamp(ago(90)))
+        again = world.run("fill", "cam", *window)
     assert again.status == 0
     assert again.out == "all of it is recorded already; nothing was fetched\n"
 
@@ -100,7 +109,7 @@ def test_json_tells_each_step(world):
 def test_a_gap_older_than_any_limit_of_a_camera_with_fills_off(world):
     with camera() as port:
         add(world, port, anr_enabled=0)
-        said = world.run("fill", "cam", "-3d", stamp(ago(3 * 86400 - 15)))
+        said = world.run("fill", "cam", *span(3 * 86400, 15))
     assert said.status == 0, said.out + said.err
 
 
@@ -187,7 +196,7 @@ def test_a_running_daemon_does_it_and_the_command_looks_on(world):
         add(world, port)
         with program(world, "run") as daemon:
             wait_for(lambda: daemon_on(world.recordings).running, "the daemon's lock")
-            said = world.run("fill", "cam", stamp(ago(120)), stamp(ago(100)))
+            said = world.run("fill", "cam", *span(120, 20))
             assert said.status == 0, said.out + said.err
             assert f"anr-watch (running (process {daemon.pid})) fetches it" in said.out.splitlines()[0]
             assert f"daemon      running (process {daemon.pid})" in world.run("status").out
@@ -196,7 +205,7 @@ def test_a_running_daemon_does_it_and_the_command_looks_on(world):
 
 
 def test_a_signal_ends_it_in_order(world):
-    """At half the camera's speed half a minute of footage takes a minute; what came by then is kept."""
+    """A minute at real time takes a minute: the signal comes in the middle."""
     with camera("--speed", "1") as port:
         add(world, port)
         with program(world, "fill", "cam", "-300s", "-240s") as process:
@@ -204,7 +213,7 @@ def test_a_signal_ends_it_in_order(world):
             def running():
                 with world.kernel() as kernel:
                     tables = kernel.execute("SELECT 1 FROM sqlite_master WHERE name = 'anr_attempts'")
-                    return tables and kernel.execute("SELECT 1 FROM anr_attempts WHERE first_byte_s IS NOT NULL OR 1")
+                    return tables and kernel.execute("SELECT 1 FROM anr_attempts")
 
             wait_for(running, "the attempt")
             process.send_signal(signal.SIGTERM)
