@@ -6,18 +6,16 @@ At most one try per gap is open; whoever holds the lock on the recordings folder
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from dataclasses import replace
 from datetime import datetime
 
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant, parse_instant
 from anr_watch.log import one_line, redact
-from anr_watch.model import Attempt, Segment
+from anr_watch.model import Attempt
 from anr_watch.states import Presence, Reason
 from anr_watch.store import rows
 from anr_watch.store.connection import Session
-from anr_watch.store.gaps import camera_exists
 from anr_watch.store.values import Parked
 
 _DETAIL_LIMIT = 500  # characters: a line for people, not a log
@@ -143,37 +141,6 @@ def _readable(found: list[sqlite3.Row]) -> list[Attempt]:
         except ParseError:
             continue  # written by another version; only history for people
     return attempts
-
-
-async def add_segment(session: Session, segment: Segment, now: datetime, attempt_id: str | None = None) -> bool:
-    """Insert the row of a file, with the note that it is ours if it is; False if it has one or its camera is gone."""
-    if not await camera_exists(session, segment.camera_id):
-        return False
-    inserted = await session.all(
-        "INSERT INTO segments (id, camera_id, path, start_time, end_time, duration_s, codec, width, height,"
-        " size_bytes, container, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'mp4', ?)"
-        " ON CONFLICT (path) DO NOTHING RETURNING id",
-        (
-            f"seg_{uuid.uuid4().hex}",
-            segment.camera_id,
-            segment.path,
-            format_instant(segment.window.start),
-            format_instant(segment.window.end),
-            segment.window.seconds,
-            segment.codec,
-            segment.width,
-            segment.height,
-            segment.size_bytes,
-            format_instant(now),
-        ),
-    )
-    if inserted and segment.ours:
-        await session.all(
-            "INSERT INTO anr_segments (path, camera_id, attempt_id, created_at) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (path) DO NOTHING",
-            (segment.path, segment.camera_id, attempt_id, format_instant(now)),
-        )
-    return bool(inserted)
 
 
 async def park(session: Session, camera_id: str, parked: Parked) -> None:

@@ -1,4 +1,4 @@
-"""What is read on every event: cameras, pending gaps, coverage. Cheap by construction, and it never writes.
+"""What is read on every event: cameras and pending gaps. Cheap by construction, and it never writes.
 
 Pending gaps are reached in one of two ways. While there are few, by the kernel's index (fill_state, camera_id).
 The kernel leaves pending rows to age for ever, so there may be many; then by the unique key (camera_id, gap_start):
@@ -12,12 +12,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from anr_watch.config.settings import CameraSettings
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant
-from anr_watch.model import Camera, CameraFacts, Gap, ReplayOptions, Segment, Window, merge, total_s
+from anr_watch.model import Camera, CameraFacts, Gap, ReplayOptions, Window, merge, total_s
 from anr_watch.states import Reason
 from anr_watch.store import rows
 from anr_watch.store.connection import Session
@@ -30,11 +29,7 @@ FEW = 2000
 ROWS_BEFORE = 32
 # A row that shares time with a window began at most this long before it.
 LONGEST_GAP = timedelta(days=32)
-# A segment is looked for this far before a window; one longer than that is found as the last before it.
-_LONGEST_SEGMENT = timedelta(hours=2)
-# Of one camera's newest rows by start, the one that ends last is its newest footage.
-_NEWEST_ROWS = 16
-_TEXT_SLACK = timedelta(seconds=1)  # texts are compared to the second, instants decide
+TEXT_SLACK = timedelta(seconds=1)  # texts are compared to the second, instants decide
 
 SQL_CAMERAS = """
     SELECT c.id, c.name, c.vendor, c.address, c.rtsp_port, c.username, c.password, c.record_stream, c.record_audio,
@@ -98,28 +93,6 @@ SQL_WAITS = """
         (SELECT n.id FROM anr_attempts AS n WHERE n.gap_id = w.value ORDER BY n.number DESC LIMIT 1), o.left_by)
         AND a.ended_at IS NOT NULL AND a.tries > 0
 """
-_OURS = "EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path)"
-SQL_SEGMENTS = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-    FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?
-    UNION ALL
-    SELECT * FROM (
-        SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-               EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-        FROM segments WHERE camera_id = ? AND start_time < ? ORDER BY start_time DESC LIMIT 1)
-"""
-SQL_SEGMENT_PATHS = "SELECT path FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?"
-SQL_NEWEST = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-    FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT ?
-"""
-
-
-def _statement(sql: str, *, prepared: bool) -> str:
-    """Return the statement for a database in which our tables may not exist: then nothing is ours."""
-    return sql if prepared else sql.replace(_OURS, "0")
 
 
 def bounds(now: datetime, max_gap_hours: float) -> tuple[str, str, int]:
@@ -209,8 +182,8 @@ async def _asked(session: Session) -> list[Gap]:
 async def gaps_in(session: Session, camera_id: str, window: Window) -> list[Gap]:
     """Return the camera's readable rows of any state that share time with the window, by start."""
     found: list[Gap] = []
-    lowest, end = format_instant(window.start - LONGEST_GAP), format_instant(window.end + _TEXT_SLACK)
-    start = format_instant(window.start - _TEXT_SLACK)
+    lowest, end = format_instant(window.start - LONGEST_GAP), format_instant(window.end + TEXT_SLACK)
+    start = format_instant(window.start - TEXT_SLACK)
     for row in await session.all(SQL_GAPS_IN, (camera_id, lowest, end, start)):
         try:
             gap = rows.gap_of(row)
@@ -278,58 +251,3 @@ async def waits(session: Session, gaps: Sequence[Gap]) -> dict[str, Wait]:
         if row["reason"] in Reason.__members__.values():
             found[row["gap_id"]] = Wait(rows.optional_instant(row, "next_at"), row["tries"], Reason(row["reason"]))
     return found
-
-
-async def segments(session: Session, camera_id: str, window: Window, *, prepared: bool = True) -> list[Segment]:
-    """Return the readable segments of a camera that share time with `window`, by start."""
-    low = format_instant(window.start - _LONGEST_SEGMENT)
-    found: list[Segment] = []
-    high = format_instant(window.end + _TEXT_SLACK)
-    for row in await session.all(_statement(SQL_SEGMENTS, prepared=prepared), (camera_id, low, high, camera_id, low)):
-        try:
-            segment = rows.segment_of(row)
-        except ParseError:
-            continue  # a row that covers nothing we could name
-        if segment.window.overlaps(window):
-            found.append(segment)
-    return sorted(found, key=lambda segment: segment.window)
-
-
-async def segment_paths(session: Session, camera_id: str, window: Window) -> list[str]:
-    """Return the paths of a camera's segments that begin in `window`; cheaper than reading what they cover."""
-    low, high = format_instant(window.start - _TEXT_SLACK), format_instant(window.end + _TEXT_SLACK)
-    found = await session.all(SQL_SEGMENT_PATHS, (camera_id, low, high))
-    return [row["path"] for row in found if isinstance(row["path"], str)]
-
-
-async def newest_segment(session: Session, camera_id: str, *, prepared: bool = True) -> tuple[Segment, str] | None:
-    """Return the segment that ends last, with the text of its end."""
-    best: tuple[Segment, str] | None = None
-    for row in await session.all(_statement(SQL_NEWEST, prepared=prepared), (camera_id, _NEWEST_ROWS)):
-        try:
-            segment = rows.segment_of(row)
-        except ParseError:
-            continue
-        if best is None or segment.window.end > best[0].window.end:
-            best = segment, row["end_time"]
-    return best
-
-
-async def segment_path_text(session: Session, camera_id: str, file: Path, root: Path) -> str:
-    """Return `segments.path` for a file of ours, built as the kernel builds it.
-
-    The kernel deletes files without a row of exactly its text, so the folder's text is taken from the camera's
-    newest row, else from the newest row of any camera, else from the configured recordings folder.
-
-    Raises:
-        ValueError: the file is not in the camera's folder below `root`.
-    """
-    relative = file.relative_to(root / camera_id).as_posix()
-    newest = await session.one(
-        "SELECT camera_id, path FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT 1", (camera_id,)
-    ) or await session.one("SELECT camera_id, path FROM segments ORDER BY end_time DESC LIMIT 1")
-    if newest is not None and isinstance(newest["path"], str):
-        head, found, _ = f"/{newest['path']}".rpartition(f"/{newest['camera_id']}/")
-        if found:
-            return f"{head}/{camera_id}/{relative}"[1:]
-    return f"{root.as_posix()}/{camera_id}/{relative}"

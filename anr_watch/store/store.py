@@ -16,7 +16,7 @@ from anr_watch.clock import Clock
 from anr_watch.errors import StorageError
 from anr_watch.model import Attempt, CameraFacts, Gap, Message, Segment, Window
 from anr_watch.states import FillState, Presence, Reason
-from anr_watch.store import attempts, gaps, outbox, people, reading, settling
+from anr_watch.store import attempts, gaps, outbox, people, reading, segment_rows, settling
 from anr_watch.store.connection import Reader, Session, Work, Writer
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
@@ -140,30 +140,30 @@ class Store:
     async def segments(self, camera_id: str, window: Window) -> list[Segment]:
         """Return the camera's segments that share time with the window, by start."""
         return await self._reader.read(
-            lambda session: reading.segments(session, camera_id, window, prepared=self.prepared)
+            lambda session: segment_rows.covering(session, camera_id, window, prepared=self.prepared)
         )
 
     async def segment_paths(self, camera_id: str, window: Window) -> list[str]:
         """Return the paths of the camera's segments that begin in the window, in no order."""
-        return await self._reader.read(lambda session: reading.segment_paths(session, camera_id, window))
+        return await self._reader.read(lambda session: segment_rows.paths(session, camera_id, window))
 
     async def newest_segment(self, camera_id: str) -> Segment | None:
         """Return the camera's segment that ends last."""
         found = await self._reader.read(
-            lambda session: reading.newest_segment(session, camera_id, prepared=self.prepared)
+            lambda session: segment_rows.newest(session, camera_id, prepared=self.prepared)
         )
         return None if found is None else found[0]
 
     async def newest_end_text(self, camera_id: str) -> str | None:
         """Return the end of the newest segment as its text stands in the database, for a gap that starts there."""
         found = await self._reader.read(
-            lambda session: reading.newest_segment(session, camera_id, prepared=self.prepared)
+            lambda session: segment_rows.newest(session, camera_id, prepared=self.prepared)
         )
         return None if found is None else found[1]
 
     async def segment_path_text(self, camera_id: str, file: Path, root: Path) -> str:
         """Return the text of `segments.path` for a file of ours, built as the kernel builds it."""
-        return await self._reader.read(lambda session: reading.segment_path_text(session, camera_id, file, root))
+        return await self._reader.read(lambda session: segment_rows.path_text(session, camera_id, file, root))
 
     async def waits(self, *, now: datetime | None = None, max_gap_hours: float | None = None) -> dict[str, Wait]:
         """Return, by gap id, how the newest try at each wanted pending gap ended."""
@@ -289,7 +289,7 @@ class Store:
 
         async def work(session: Session) -> bool:
             attempt_id = None if attempt is None else attempt.id
-            inserted = await attempts.add_segment(session, segment, self._clock.now(), attempt_id)
+            inserted = await segment_rows.add(session, segment, self._clock.now(), attempt_id)
             if attempt is not None:
                 await attempts.progress(session, attempt)
             await self._announce(session, segment.camera_id, announce)
@@ -302,7 +302,7 @@ class Store:
 
         async def work(session: Session) -> int:
             now = self._clock.now()
-            return sum([await attempts.add_segment(session, segment, now) for segment in segments])
+            return sum([await segment_rows.add(session, segment, now) for segment in segments])
 
         return await self._write(work)
 

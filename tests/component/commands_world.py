@@ -55,6 +55,15 @@ class World:
             f'[recordings]\npath = "{self.recordings}"\nmin_free_mb = 1\n{more}\n'
         )
 
+    def standalone(self, port: int) -> None:
+        """Make it an installation without Heldar: no database yet, one camera in the configuration."""
+        for file in self.root.glob("heldar.db*"):
+            file.unlink()
+        self.configure(
+            f'[[camera]]\nid = "cam"\naddress = "127.0.0.1"\nrtsp_port = {port}\nusername = "admin"\n'
+            f'password = "{PASSWORD}"\nsegment_s = 10\n'
+        )
+
     @contextmanager
     def kernel(self):
         """Write to the database as the kernel does."""

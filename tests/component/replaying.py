@@ -23,6 +23,10 @@ FIRST = int(START.timestamp()) * FPS
 KEY = FIRST - FIRST % GOP
 
 
+_films: dict = {}
+_tones: dict = {}
+
+
 async def until(condition, deadline_s=15.0):
     """Wait for something that others bring about."""
     async with asyncio.timeout(deadline_s):
@@ -34,6 +38,9 @@ async def until(condition, deadline_s=15.0):
 async def camera(*, film=None, **spec):
     described = CameraSpec(film=film or FilmSpec(gop_frames=GOP), report_every_s=2, **spec)
     async with SimulatedCamera(described) as device:
+        # The same film and sound for all tests: coding them anew took most of the time.
+        device.core.film = _films.setdefault(described.film, device.core.film)
+        device.core.tone = _tones.setdefault(described.audio, device.core.tone)
         yield device
 
 

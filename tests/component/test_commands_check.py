@@ -46,6 +46,16 @@ def test_all_is_well(world):
     assert "by the camera's clock" in answered
 
 
+def test_without_heldar_before_the_first_start(world):
+    with camera() as port:
+        world.standalone(port)
+        said = world.run("check", "--json")
+    assert said.status == 0, said.out
+    assert "not there yet, `anr-watch run` creates it" in of(said, "database")[0]["text"]
+    assert of(said, "camera")[-1]["codec"] == "h264"
+    assert not world.database.exists()
+
+
 def test_as_json(world):
     with camera() as port:
         add(world, port)

@@ -78,6 +78,16 @@ def test_a_window_is_filled_without_a_daemon(world):
     assert daemon_on(world.recordings).running is False
 
 
+def test_a_window_is_filled_without_heldar(world):
+    with camera() as port:
+        world.standalone(port)
+        said = world.run("fill", "cam", *span(120, 25))
+        assert said.status == 0, said.out + said.err
+        assert len(list((world.recordings / "cam").glob("*.mp4"))) >= 2
+        assert world.run("status", "--json").objects[0]["database"]["mode"] == "standalone"
+        assert world.run("gaps", "--json").objects[0]["state"] == "filled"
+
+
 def test_what_is_recorded_already_is_not_fetched_again(world):
     recorded = ago(110)
     window = stamp(recorded - timedelta(seconds=40)), stamp(recorded + timedelta(seconds=20))

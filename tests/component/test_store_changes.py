@@ -290,6 +290,30 @@ def test_a_segment_and_the_progress_of_its_try_are_one_transaction(database, ker
     ]
 
 
+def test_files_of_ours_are_told_from_the_recorders(database, kernel):
+    kernel.add_segment("gate", at(0), at(10), path="live.mp4")
+    mine = Segment("gate", "mine.mp4", w(10, 20), ours=True)
+    found = [Segment("gate", "found.mp4", w(20, 30)), Segment("attic", "gone.mp4", w(20, 30))]
+
+    async def act(store):
+        assert await store.add_segment(mine)
+        assert await store.add_segments([*found, mine]) == 1
+        covered = await store.segments("gate", w(0, 30))
+        return (
+            {s.path: s.ours for s in covered},
+            await store.segment_paths("gate", w(5, 20)),
+            await store.newest_segment("gate"),
+        )
+
+    ours, paths, newest = with_store(database, act)
+    assert ours == {"live.mp4": False, "mine.mp4": True, "found.mp4": False}
+    assert paths == ["mine.mp4", "found.mp4"]
+    assert newest.path == "found.mp4"
+    kernel.execute("DELETE FROM segments WHERE path = 'mine.mp4'")
+    with_store(database, lambda store: store.version())
+    assert kernel.execute("SELECT * FROM anr_segments") == []
+
+
 def test_tries_left_open_by_a_dead_process_are_interrupted_and_free_their_gaps(database, kernel):
     kernel.add_gap("gate", at(0), at(60), id="g")
     kernel.add_gap("gate", at(100), at(160), id="h")

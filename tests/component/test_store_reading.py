@@ -11,7 +11,7 @@ from fixtures_database import T0, FixedClock, Kernel, at, create_kernel_database
 
 from anr_watch.config import DatabaseSettings
 from anr_watch.model import ReplayOptions, Secret, Window
-from anr_watch.store import Origin, open_store, reading
+from anr_watch.store import Origin, open_store, reading, segment_rows
 
 NOW = at(3600)
 
@@ -348,8 +348,8 @@ def test_the_plans_never_walk_a_large_table(database, kernel):
             plans.append(plan_of(database, reading.SQL_ASKED, ()))
             assert plans[-1][0] == "SCAN o USING INDEX anr_gaps_asked"
             plans.append(plan_of(database, reading.SQL_WAITS, ("[]",)))
-            plans.append(plan_of(database, reading.SQL_SEGMENTS, ("gate", low, gone, "gate", low)))
-            plans.append(plan_of(database, reading.SQL_NEWEST, ("gate", 16)))
+            plans.append(plan_of(database, segment_rows.SQL_SEGMENTS, ("gate", low, gone, "gate", low)))
+            plans.append(plan_of(database, segment_rows.SQL_NEWEST, ("gate", 16)))
             for step in (step for plan in plans for step in plan):
                 assert not step.startswith(("SCAN g", "SCAN a", "SCAN recording_gaps", "SCAN segments")), plans
                 assert "TEMP B-TREE" not in step, plans
