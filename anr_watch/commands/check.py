@@ -134,8 +134,43 @@ async def _database(settings: Settings, clock: Clock, camera_id: str | None) -> 
             return known, await _of_database(store, settings, known, clock)
     except UsageError:
         raise
+    except StoreUnavailable as error:
+        if settings.cameras and settings.database.mode != "heldar" and not settings.database.path.exists():
+            known = _configured(settings)
+            if camera_id is not None:
+                known_camera(camera_id, known.cameras)
+            return known, [ok("database", f"{settings.database.path}: not there yet, `anr-watch run` creates it")]
+        advice = 'set [database] path to Heldar\'s database; without Heldar: mode = "standalone" and a [[camera]]'
+        return None, [fail("database", str(error), advice)]
+    except ContractError as error:
+        advice = "[database] path must name Heldar's database, or a new file for a standalone anr-watch"
+        return None, [fail("database", str(error), advice)]
     except AnrWatchError as error:
-        return None, [_database_trouble(error, settings)]
+        return None, [fail("database", str(error))]
+
+
+def _configured(settings: Settings) -> Known:
+    """Return the cameras as a standalone database will have them."""
+    cameras = {
+        camera.id: Camera(
+            id=camera.id,
+            name=camera.name or camera.id,
+            vendor=camera.vendor,
+            address=camera.address or None,
+            rtsp_port=camera.rtsp_port,
+            username=camera.username or None,
+            password=camera.password or None,
+            record_stream=camera.record_stream,
+            record_audio=camera.record_audio,
+            segment_s=camera.segment_s,
+            enabled=camera.enabled,
+            anr_enabled=True,
+            replay_url_template=camera.replay_url_template or None,
+            options=camera.options,
+        )
+        for camera in settings.cameras
+    }
+    return Known(cameras, {}, {}, frozenset())
 
 
 async def _known(store: Store) -> Known:
@@ -183,18 +218,6 @@ async def _of_database(store: Store, settings: Settings, known: Known, clock: Cl
             )
         )
     return found + await asyncio.to_thread(check_database_file, path)
-
-
-def _database_trouble(error: AnrWatchError, settings: Settings) -> Finding:
-    standalone = settings.database.mode != "heldar" and settings.cameras
-    if isinstance(error, StoreUnavailable) and standalone and not settings.database.path.exists():
-        return warn("database", f"{settings.database.path}: not there yet, `anr-watch run` creates it")
-    advice = ""
-    if isinstance(error, StoreUnavailable):
-        advice = 'set [database] path to Heldar\'s database; without Heldar: mode = "standalone" and a [[camera]]'
-    elif isinstance(error, ContractError):
-        advice = "[database] path must name Heldar's database, or a new file for a standalone anr-watch"
-    return fail("database", str(error), advice)
 
 
 def _names_of_no_camera(settings: Settings, known: Known) -> list[Finding]:

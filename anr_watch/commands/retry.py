@@ -66,6 +66,8 @@ async def _retry(settings: Settings, clock: Clock, args: argparse.Namespace) -> 
 
 
 async def _gap(store: Store, given: str) -> Gap:
+    if not given.isprintable():  # bytes that are no UTF-8 come as lone surrogates, which the database does not take
+        raise UsageError(f"no gap {clean(given, 80)!r} (see: anr-watch gaps)")
     gap = await store.gap(given)
     if gap is None and len(given) >= _FEWEST_CHARACTERS:
         rows = await store.gaps(limit=_LOOKED_THROUGH)

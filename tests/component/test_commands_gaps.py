@@ -120,6 +120,7 @@ def test_retry_of_a_camera_and_of_all(three_gaps):
         ((), "one of the arguments GAP --camera --all is required"),
         (("gap_x", "--all"), "not allowed with argument"),
         (("gap_nonsense",), "no gap 'gap_nonsense' (see: anr-watch gaps)"),
+        (("gap_\udcff_bytes",), "no gap 'gap_"),
         (("--camera", "cam_dor"), "did you mean cam_door?"),
     ],
 )
