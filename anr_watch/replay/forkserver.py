@@ -18,7 +18,7 @@ import sys
 from typing import Final, NoReturn
 
 # Everything a worker needs is loaded here, once, so that a fork is all it takes to have one.
-from anr_watch.replay.worker import serve
+from anr_watch.replay.worker import serve, warm_up
 
 MESSAGE_BYTES: Final = 256
 _FDS: Final = 3
@@ -37,6 +37,7 @@ def main(socket_fd: int) -> int:
         poll = select.poll()
         poll.register(control.fileno(), select.POLLIN)
         poll.register(wake_r, select.POLLIN)
+        warm_up()
         gc.collect()
         gc.freeze()  # what is loaded now is never collected, so its pages stay shared with the workers
         _send(control, {"ready": os.getpid()})
