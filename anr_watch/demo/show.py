@@ -121,6 +121,8 @@ class TextShow:
 
     def tell(self, happening: Happening) -> None:
         """Print one line: seconds since the start, milliseconds since the return, camera, text."""
+        if happening.echo:
+            return
         since = "" if happening.ms is None else f"+{happening.ms:,.0f} ms"
         line = Text(f"{happening.t_s:5.1f} s", style="dim")
         line.append(f"{since:>11}  ", style="bold")
@@ -151,7 +153,8 @@ class TextShow:
             self._live.update(self._shown, refresh=True)
 
     def keep_bars(self) -> None:
-        """Print the bars once more as lines that stay."""
+        """Stop drawing and print the bars once more as lines that stay."""
+        self.close()
         if self._shown is not None:
             self._console.print(self._shown)
 
@@ -160,7 +163,7 @@ class TextShow:
         self.close()
         self._console.print()
         table = Table(title="Every recorded picture decoded and its number read", box=None, title_justify="left")
-        for name in ("camera", "frames expected", "missing", "double", "recovered", "MQTT to connect"):
+        for name in ("camera", "frames", "missing", "double", "filled", "connect"):
             table.add_column(name, justify="left" if name == "camera" else "right")
         for result in summary.cameras:
             proof = result.proof
@@ -174,6 +177,9 @@ class TextShow:
                 "-" if connect is None else f"{connect:.1f} ms",
             )
         self._console.print(table)
+        self._console.print()
+        self.say("frames: expected from the first to the last recorded one; filled: brought by anr-watch alone;")
+        self.say("connect: from the MQTT message to the camera's accept of the replay connection")
         self._console.print()
         for line in verdict(summary):
             self.say(line)

@@ -79,7 +79,10 @@ class Story:
             sqlite3.Error, OSError: the database or a file could not be read.
         """
         numbers = range(1, self._options.cameras + 1)
-        self._tell("start", f"{len(numbers)} cameras with cards, a recorder, a broker, and anr-watch itself")
+        count = f"{len(numbers)} camera" + ("s" if len(numbers) > 1 else "")
+        self._tell(
+            "start", f"{count} with onboard storage, a recorder, a broker, and anr-watch itself", cameras=len(numbers)
+        )
         port = await self._stage.start_broker()
         if port is None:
             self._tell("no_broker", "no mosquitto found: goes on with the events of database and folder alone")
@@ -123,7 +126,8 @@ class Story:
         await _publish(client, camera, "offline")
         await self._clock.sleep(role.cut_s + self._options.outage_s - self._clock.monotonic())
         await role.actor.child.ask(cmd="online")
-        role.back_s = role.published_s = self._clock.monotonic()
+        role.back_s = self._clock.monotonic()
+        role.published_s = role.back_s if client is not None else None
         await _publish(client, camera, "online")
         said = "; MQTT: cameras/" + camera + "/status online" if client is not None else ""
         self._tell("return", f"network back{said}", camera)
@@ -207,7 +211,8 @@ class Story:
             if before is None or before.state != gap.state:
                 seconds = (parse_instant(gap.end) - parse_instant(gap.start)).total_seconds()
                 facts = {"gap": gap.id, "state": gap.state, "start": gap.start, "end": gap.end}
-                self._tell("row", f"row in recording_gaps: {seconds:.1f} s {gap.state}", gap.camera, **facts)
+                text = f"row in recording_gaps: {seconds:.1f} s {gap.state}"
+                self._tell("row", text, gap.camera, echo=self._ready.is_set(), **facts)
         self._gaps = gaps
         now = self._clock.now()
         self._show.bars([self._bar(role, now) for role in self._roles.values()], self._elapsed_s())
@@ -277,10 +282,10 @@ class Story:
     def _elapsed_s(self) -> float:
         return self._clock.monotonic() - self._began_s
 
-    def _tell(self, kind: str, text: str, camera: str = "", **facts: object) -> None:
+    def _tell(self, kind: str, text: str, camera: str = "", *, echo: bool = False, **facts: object) -> None:
         role = self._roles.get(camera)
         ms = None if role is None or role.back_s is None else (self._clock.monotonic() - role.back_s) * 1000
-        self._show.tell(Happening(kind, text, self._elapsed_s(), camera, ms, facts))
+        self._show.tell(Happening(kind, text, self._elapsed_s(), camera, ms, echo, facts))
 
 
 async def _publish(client: aiomqtt.Client | None, camera: str, payload: str) -> None:

@@ -20,6 +20,7 @@ class Happening:
     t_s: float
     camera: str = ""
     ms: float | None = None
+    echo: bool = False  # says again what an event of the program said: for programs only
     facts: Mapping[str, object] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
@@ -119,7 +120,7 @@ def words_for(event: Mapping[str, Any]) -> str:
         case "fill.started":
             return f"fill starts: the camera is asked for {wanted} s"
         case "fill.progress":
-            return f"fill: {got} of {wanted} s in {_files(data)}"
+            return f"fill: {got} s in {_files(data)} so far"
         case "fill.completed":
             speed = f", {data['speed']:.1f} times real time" if data.get("speed") else ""
             return f"gap filled: {got} s in {_files(data)}{speed}"

@@ -18,7 +18,7 @@ class Cell(Enum):
     """What a piece of the bar stands for."""
 
     RECORDED = "recorded"
-    FILLED = "filled by anr-watch"
+    FILLED = "filled"
     MISSING = "missing"
 
 

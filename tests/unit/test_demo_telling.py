@@ -39,7 +39,10 @@ def says():
     at = T0 + timedelta(seconds=30)
     yield announcer.gap_detected(GAP, at=at, origin="edge"), "gap found by edge: 20.0 s missing"
     yield announcer.fill_started(GAP, ATTEMPT, at=at), "the camera is asked for 20.0 s"
-    yield announcer.fill_progress(GAP, replace(ATTEMPT, files=1, got_s=5.0), at=at, step=1), "5.0 of 20.0 s in 1 file"
+    yield (
+        announcer.fill_progress(GAP, replace(ATTEMPT, files=1, got_s=5.0), at=at, step=1),
+        "fill: 5.0 s in 1 file so far",
+    )
     yield announcer.fill_completed(GAP, ATTEMPT, at=at, filled=[GAP.window]), "20.0 s in 4 files, 4.0 times real time"
     yield (
         announcer.fill_partial(
@@ -129,8 +132,9 @@ def test_good_news_are_said_with_the_bound_for_doubles():
 
 def tell(show):
     show.say("Hello")
-    show.tell(Happening("cut", "network cut", 1.25, "cam_1", None, {"x": 1}))
+    show.tell(Happening("cut", "network cut", 1.25, "cam_1", facts={"x": 1}))
     show.tell(Happening("return", "network back", 2.25, "cam_1", 3.04))
+    show.tell(Happening("row", "said already", 2.3, "cam_1", 60.0, echo=True))
     show.bars([Bar("cam_1", [Cell.RECORDED] * 3 + [Cell.MISSING] * 2 + [Cell.FILLED], "recording")], 2.5)
     show.keep_bars()
     show.summary(SUMMARY)
@@ -148,6 +152,7 @@ def test_without_a_terminal_the_lines_are_plain():
     assert "cam_1     ###..+\n" in text
     assert "### recorded" in text
     assert "12.3 ms" in text
+    assert "said already" not in text
 
 
 def test_json_lines_are_one_object_each(capsys):
@@ -156,4 +161,4 @@ def test_json_lines_are_one_object_each(capsys):
     assert lines[0] == {"event": "cut", "t_s": 1.25, "camera": "cam_1", "x": 1}
     assert lines[1]["ms_since_return"] == 3.0
     assert lines[-1]["ok"]
-    assert len(lines) == 3
+    assert [line.get("event") for line in lines] == ["cut", "return", "row", None]
