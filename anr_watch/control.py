@@ -8,6 +8,7 @@ from anr_watch.fill import Tools
 from anr_watch.log import one_line
 from anr_watch.model import Window
 from anr_watch.mqtt.commands import Command, Reply, Verb
+from anr_watch.states import FillState
 from anr_watch.store import Origin
 
 
@@ -51,6 +52,10 @@ class Control:
         )
         if done.gap is None:
             return Reply(error=f"no camera {one_line(camera_id, 80)!r}")
+        if done.gap.state is not FillState.FILLED:
+            # A row that was there already may be failed, waiting, or its camera parked.
+            await self._tools.store.retry(gap_id=done.gap.id, announce=self._coordinator.announcements.state)
+            self._coordinator.scheduler.forget_waits(done.gap.id)
         self._coordinator.wake("command")
         return Reply(data={"gap": done.gap.id, "registered": done.what.value, "state": done.gap.state.value})
 

@@ -18,7 +18,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -138,6 +138,7 @@ class Fill:
         self._answered = False
         self._rejected = ""
         self._asked_at = tools.clock.now()
+        self._live_start: datetime | None = None
         self.stopping = False
         self.settling = False
         self.attempt: Attempt | None = None
@@ -157,6 +158,7 @@ class Fill:
         tools = self._tools
         segments = await self._recorded()
         before = trusted(segments)
+        self._live_start = max((s.window.start for s in segments if self._borders(s)), default=None)
         wanted = fillable(
             self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
         )
@@ -371,11 +373,31 @@ class Fill:
         self._note(files=self.attempt.files + 1, got_s=self.attempt.got_s + ready.window.seconds)
         text = await tools.store.segment_path_text(self.camera.id, path, tools.recordings.root)
         segment = Segment(
-            self.camera.id, text, ready.window, ready.bytes, ready.codec, ready.width, ready.height, ours=True
+            self.camera.id,
+            text,
+            ready.window,
+            ready.bytes,
+            ready.codec,
+            ready.width,
+            ready.height,
+            ours=True,
+            listed=self._listed(ready.window),
         )
         announce = tools.announcements.fill_progress(self.gap, self.attempt)
         await self._insist(lambda: tools.store.add_segment(segment, attempt=self.attempt, announce=announce))
         tools.at_step(Step.ROW_WRITTEN)
+
+    def _borders(self, segment: Segment) -> bool:
+        return not segment.ours and segment.window.start <= self.gap.window.start
+
+    def _listed(self, window: Window) -> Window:
+        """Return what the row says: never earlier than the live file in front of the gap.
+
+        The margin may reach back before that file's start. When the kernel indexes it, it cuts every row that
+        began earlier back to its start, and what of ours lies behind it would vanish from the timeline.
+        """
+        start = window.start if self._live_start is None else max(window.start, self._live_start)
+        return Window(start, window.end) if start < window.end else window
 
     def _fault_of(self, staged: Path, ready: SegmentReady) -> str:
         """Return what is wrong with a staged file, or an empty text. The worker is not believed, the file is."""

@@ -199,6 +199,7 @@ class Segment:
     """One footage file as the database or the folder knows it; `path` is the text the kernel would use.
 
     `ours` says that a fill wrote it, so that its window is exact; a recorder's is as coarse as its file names.
+    `listed` is what the row in `segments` is to say where that must differ from the pictures in the file.
     """
 
     camera_id: str
@@ -209,6 +210,7 @@ class Segment:
     width: int | None = None
     height: int | None = None
     ours: bool = False
+    listed: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,9 @@ class Broker:
         self.log = self.folder / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
         lines = ["log_dest stderr", "log_type all", "allow_zero_length_clientid true"]
+        # By default it silently drops what a slow subscriber (an observer in a busy loop) has waiting beyond 1000;
+        # with 0 (no limit) version 2.0.11 hangs up on a forbidden PUBLISH instead of answering it.
+        lines.append("max_queued_messages 100000")
         if os.getuid() == 0:
             lines.append("user root")  # otherwise it drops to an account that cannot write the folder
         lines.append(f"allow_anonymous {'false' if users else 'true'}")

@@ -1,20 +1,18 @@
 """What every test gets: a check that it leaves no thread, task or child behind."""
 
-import os
+import contextlib
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 
 def _children() -> set[int]:
     found = set()
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/children") as file:
-                found |= {int(pid) for pid in file.read().split()}
-        except FileNotFoundError:
-            continue
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

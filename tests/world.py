@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from anr_watch.camera.audio import Tone
@@ -192,8 +193,8 @@ class World:
     def note_hole(self, name: str) -> str:
         """Note the largest hole between rows as the kernel does; return the gap's id."""
         rows = sorted(self.kernel.segments(name), key=lambda row: row["start_time"])
-        pairs = zip(rows, rows[1:], strict=False)
-        start, end = max(((a["end_time"], b["start_time"]) for a, b in pairs), key=lambda pair: _length(*pair))
+        pairs = ((a["end_time"], b["start_time"]) for a, b in pairwise(rows))
+        start, end = max(pairs, key=lambda pair: _length(*pair))
         return self.kernel.add_gap(name, start, end)
 
     def files(self, name: str) -> list[Path]:

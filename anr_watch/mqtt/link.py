@@ -195,7 +195,7 @@ class Link:
         self.send(message, done, properties=properties)
         await asyncio.wait((answer, self._lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise self._failure(None, "no PUBACK")
+            raise self._failure(None, f"no PUBACK within {timeout_s:g} s")
         return answer.result()
 
     async def receive(self) -> Incoming:
@@ -285,7 +285,7 @@ class Link:
     def _failure(self, error: object, what: str) -> LinkLost:
         if self._lost.done():
             return self._lost.result()
-        return LinkLost(f"{what} within the time-out" if error is None else f"{what}: {error}", Loss.SILENT)
+        return LinkLost(what if error is None else f"{what}: {error}", Loss.SILENT)
 
     def _lose(self, text: str, loss: Loss) -> None:
         if not self._lost.done():

@@ -133,10 +133,11 @@ class Publisher:
         after_id = 0
         while True:
             self._wake.clear()
+            leaving = frozenset(self._acknowledged)  # may be removed while we read, and read all the same
             rows = await self._read(after_id)
             for row in rows:
                 after_id = row.row_id
-                if row.row_id not in self._acknowledged:
+                if row.row_id not in leaving and row.row_id not in self._acknowledged:
                     await self._send_one(link, row)
             if len(rows) == BATCH:
                 continue

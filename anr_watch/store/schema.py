@@ -91,6 +91,8 @@ _OWN_1 = (
     CREATE TABLE anr_segments (
         path       TEXT PRIMARY KEY,  -- segments.path of a file that a fill put into place
         camera_id  TEXT NOT NULL,     -- cameras.id
+        start_time TEXT NOT NULL,     -- first picture in the file; the row of `segments` may say later
+        end_time   TEXT NOT NULL,     -- end of the last one; the kernel may cut the row of `segments` back
         attempt_id TEXT,              -- anr_attempts.id; NULL: found in place after a crash
         created_at TEXT NOT NULL      -- when the row was inserted
     ) WITHOUT ROWID

@@ -21,28 +21,34 @@ from anr_watch.store.reading import TEXT_SLACK
 _LONGEST_SEGMENT = timedelta(hours=2)
 # Of one camera's newest rows by start, the one that ends last is its newest footage.
 _NEWEST_ROWS = 16
-_OURS = "EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path)"
+_OURS = "LEFT JOIN anr_segments AS o ON o.path = s.path"
+_NOBODY = "LEFT JOIN (SELECT NULL AS path, NULL AS start_time, NULL AS end_time) AS o ON FALSE"
+# What we know of a file of ours comes from our own table: the kernel cuts rows back where a later one begins.
 SQL_SEGMENTS = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-    FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?
+    SELECT s.camera_id, s.path, coalesce(o.start_time, s.start_time) AS start_time,
+           coalesce(o.end_time, s.end_time) AS end_time, s.size_bytes, s.codec, s.width, s.height,
+           o.path IS NOT NULL AS ours
+    FROM segments AS s LEFT JOIN anr_segments AS o ON o.path = s.path
+    WHERE s.camera_id = ? AND s.start_time >= ? AND s.start_time < ?
     UNION ALL
     SELECT * FROM (
-        SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-               EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-        FROM segments WHERE camera_id = ? AND start_time < ? ORDER BY start_time DESC LIMIT 1)
+        SELECT s.camera_id, s.path, coalesce(o.start_time, s.start_time), coalesce(o.end_time, s.end_time),
+               s.size_bytes, s.codec, s.width, s.height, o.path IS NOT NULL
+        FROM segments AS s LEFT JOIN anr_segments AS o ON o.path = s.path
+        WHERE s.camera_id = ? AND s.start_time < ? ORDER BY s.start_time DESC LIMIT 1)
 """
 SQL_SEGMENT_PATHS = "SELECT path FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?"
 SQL_NEWEST = """
-    SELECT camera_id, path, start_time, end_time, size_bytes, codec, width, height,
-           EXISTS (SELECT 1 FROM anr_segments AS o WHERE o.path = segments.path) AS ours
-    FROM segments WHERE camera_id = ? ORDER BY start_time DESC LIMIT ?
+    SELECT s.camera_id, s.path, s.start_time, s.end_time, s.size_bytes, s.codec, s.width, s.height,
+           o.path IS NOT NULL AS ours
+    FROM segments AS s LEFT JOIN anr_segments AS o ON o.path = s.path
+    WHERE s.camera_id = ? ORDER BY s.start_time DESC LIMIT ?
 """
 
 
 def _statement(sql: str, *, prepared: bool) -> str:
     """Return the statement for a database in which our tables may not exist: then nothing is ours."""
-    return sql if prepared else sql.replace(_OURS, "0")
+    return sql if prepared else sql.replace(_OURS, _NOBODY)
 
 
 async def covering(session: Session, camera_id: str, window: Window, *, prepared: bool = True) -> list[Segment]:
@@ -104,6 +110,7 @@ async def add(session: Session, segment: Segment, now: datetime, attempt_id: str
     """Insert the row of a file, with the note that it is ours if it is; False if it has one or its camera is gone."""
     if not await camera_exists(session, segment.camera_id):
         return False
+    listed = segment.listed or segment.window
     inserted = await session.all(
         "INSERT INTO segments (id, camera_id, path, start_time, end_time, duration_s, codec, width, height,"
         " size_bytes, container, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'mp4', ?)"
@@ -112,9 +119,9 @@ async def add(session: Session, segment: Segment, now: datetime, attempt_id: str
             f"seg_{uuid.uuid4().hex}",
             segment.camera_id,
             segment.path,
-            format_instant(segment.window.start),
-            format_instant(segment.window.end),
-            segment.window.seconds,
+            format_instant(listed.start),
+            format_instant(listed.end),
+            listed.seconds,
             segment.codec,
             segment.width,
             segment.height,
@@ -124,8 +131,15 @@ async def add(session: Session, segment: Segment, now: datetime, attempt_id: str
     )
     if inserted and segment.ours:
         await session.all(
-            "INSERT INTO anr_segments (path, camera_id, attempt_id, created_at) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (path) DO NOTHING",
-            (segment.path, segment.camera_id, attempt_id, format_instant(now)),
+            "INSERT INTO anr_segments (path, camera_id, start_time, end_time, attempt_id, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",
+            (
+                segment.path,
+                segment.camera_id,
+                format_instant(segment.window.start),
+                format_instant(segment.window.end),
+                attempt_id,
+                format_instant(now),
+            ),
         )
     return bool(inserted)
