@@ -18,7 +18,7 @@ MqttVersion = Literal["5", "3.1.1"]
 Retained = Literal["level", "ignore"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
-WatchBackend = Literal["watchfiles", "polling"]
+WatchBackend = Literal["watchfiles"]
 RecordStream = Literal["main", "sub"]
 
 
