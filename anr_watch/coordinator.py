@@ -87,6 +87,7 @@ class Coordinator:
         self._statuses: dict[str, str] = {}
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
+        self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self.cameras: Mapping[str, Camera] = {}
 
     @property
@@ -177,6 +178,7 @@ class Coordinator:
         if changed or (self._indexer is not None and (hints.segments or hints.everything)):
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         await self._refresh_parked(look)
+        await self.scheduler.look_for_room()
         fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
         return min((s for s in (due_s, fills_due_s) if s is not None), default=None)
 
@@ -212,7 +214,7 @@ class Coordinator:
             overall = self._book.presence(word.camera_id)
             change = self._book.hear(word)
             edge = word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE
-            if edge and change is None and word.camera_id in self.cameras:
+            if edge and change is None and word.camera_id in self.cameras and word.camera_id not in self._told_online:
                 change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
             if change is not None:
                 await self._tell(change)
@@ -222,6 +224,10 @@ class Coordinator:
         return edges
 
     async def _tell(self, change: Change) -> None:
+        if change.after is Presence.ONLINE and change.edge:
+            self._told_online.add(change.camera_id)
+        else:
+            self._told_online.discard(change.camera_id)
         LOG.info(
             "presence",
             extra={"camera": change.camera_id, "before": change.before, "after": change.after, "by": change.source},
@@ -273,11 +279,12 @@ class Coordinator:
         except ReplayRefused:
             return False
         if found:
+            self._end_waits(camera)
+        if found and camera.id not in self._told_online:
             # The camera had been silent and records again: that is what an online edge means.
             silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
             self._book.hear(silent)
             await self._weigh([Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)])
-            self._end_waits(camera)
         return found
 
     async def _edges(self, edges: Mapping[str, bool], look: Look, now: datetime) -> bool:

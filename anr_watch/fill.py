@@ -30,7 +30,7 @@ from anr_watch.coverage import missing, trusted
 from anr_watch.errors import ParseError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.footage.boxes import read_facts
 from anr_watch.footage.folder import Recordings
-from anr_watch.kernel_events import fill_event
+from anr_watch.kernel_events import fill_event, is_news
 from anr_watch.log import Repeated
 from anr_watch.model import Attempt, Camera, Coverage, Gap, Segment, Window
 from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
@@ -446,7 +446,7 @@ class Fill:
             counts=verdict.counts and attempt is not None,
             failed=verdict.failed,
             kernel_event=fill_event(self.gap, attempt, verdict)
-            if attempt is not None and tools.settings.fills.kernel_events
+            if attempt is not None and tools.settings.fills.kernel_events and is_news(verdict)
             else None,
         )
         settled: Settled = await self._insist(lambda: tools.store.settle(settlement, announce))

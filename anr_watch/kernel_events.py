@@ -15,6 +15,14 @@ from anr_watch.verdict import Verdict
 _NAMESPACE = uuid.UUID("6f6b7b2e-8d3f-5d0a-9c51-0e0d4f1f7a10")
 
 
+def is_news(verdict: Verdict) -> bool:
+    """Say whether operators want to hear of it: footage came, or a try counted.
+
+    A camera that is down or busy is asked again every few minutes, and each row here may be an e-mail.
+    """
+    return verdict.got_s > 0 or verdict.counts or not verdict.missing
+
+
 def fill_event(gap: Gap, attempt: Attempt, verdict: Verdict) -> KernelEvent:
     """Return the row that tells how a try ended; the same try always makes the same id.
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from anr_watch.errors import AnrWatchError, ReplayRefused
+from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
 from anr_watch.fill import Fill, Outcome, Tools, Trigger
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Standing, plan
@@ -95,8 +95,8 @@ class Scheduler:
 
     def online_edge(self, camera: Camera) -> None:
         """End the waits that only waited for the camera to come back."""
-        now_s = self._now_s()
-        if (wait := self._device_waits.get(self._device(camera))) is not None:
+        now_s, wait = self._now_s(), self._device_waits.get(self._device(camera))
+        if wait is not None and wait.reason is Reason.UNREACHABLE:  # a busy device is not less busy for being back
             earliest_s = self._last_started_s.get(camera.id, float("-inf")) + EDGE_RETRY_S
             wait.until_s = min(wait.until_s, max(now_s, earliest_s))
 
@@ -114,6 +114,18 @@ class Scheduler:
             self._all_wait = None
         else:
             self._gap_waits.pop(gap_id, None)
+
+    async def look_for_room(self) -> None:
+        """Prolong the wait for a full disk while it is full, so that no fill has to find that out."""
+        wait, tools = self._all_wait, self._tools
+        if wait is None or wait.until_s > self._now_s() or wait.reason is not Reason.DISK_FULL:
+            return
+        try:
+            room_mb = await asyncio.to_thread(tools.recordings.free_mb)
+        except StorageError:
+            room_mb = 0.0
+        if room_mb < tools.settings.recordings.min_free_mb:
+            wait.until_s = self._now_s() + POLICY[Reason.DISK_FULL].delay_s(1)
 
     def start_due(self, look: Look, parked: Iterable[str], trigger: Trigger) -> float | None:
         """Start what is due, stop what must not run any more; return the next due moment (monotonic) or None."""
