@@ -1,6 +1,7 @@
-"""What every test gets: a check that it leaves no thread, task or child behind."""
+"""What every test gets: nothing it started is left behind, and the log is as it was."""
 
 import contextlib
+import logging
 import threading
 import time
 from pathlib import Path
@@ -29,3 +30,16 @@ def nothing_left_behind():
             return
         time.sleep(0.01)
     pytest.fail(f"left behind: threads {new_threads}, children {new_children}")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was():
+    """Put levels and handlers back: a command that runs in this process sets the log up for itself."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    levels = {name: logging.getLogger(name).level for name in ("watchfiles", "aiosqlite", "mqtt", "asyncio")}
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)

@@ -184,7 +184,6 @@ class Kernel:
     def _state_changed(self, change: StateChange) -> None:
         camera_id = change.camera_id
         detail = {"detail": change.detail} if change.detail else {}
-        self._say("state", camera=camera_id, state=change.state, at=format_instant(change.at), **detail)
         writes = self._options.status
         if change.state is RecorderState.CONNECTING and writes:
             self._tables.set_state(camera_id, "connecting", self._clock.now())
@@ -197,6 +196,8 @@ class Kernel:
             if camera_id in self._online:
                 self._tables.add_event(camera_id, "camera_offline", "warning", change.at, detail)
             self._online.discard(camera_id)
+        # Told last: who reads this line finds the rows.
+        self._say("state", camera=camera_id, state=change.state, at=format_instant(change.at), **detail)
 
     def index(self) -> tuple[int, int]:
         """Make one pass of the indexer over all cameras; return how many rows of segments and gaps are new."""

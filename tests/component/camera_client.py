@@ -19,14 +19,21 @@ START, END = "20260613T120000Z", "20260613T120010Z"
 
 
 class TestClock(SystemClock):
-    """Real time that began at 13:00 on the day of the footage; sleeping can be skipped and is written down."""
+    """Real time that began at 13:00 on the day of the footage; sleeping can be skipped and is written down.
+
+    With `still` no time passes at all, however long the machine has been up.
+    """
 
     __test__ = False
 
-    def __init__(self, *, skip_sleep=False):
+    def __init__(self, *, skip_sleep=False, still=False):
+        self._still = still
         self._began_s = self.monotonic()
         self._skip_sleep = skip_sleep
         self.slept_s = 0.0
+
+    def monotonic(self):
+        return 0.0 if self._still else super().monotonic()
 
     def now(self):
         return datetime.fromtimestamp(NOON + 3600, UTC) + timedelta(seconds=self.monotonic() - self._began_s)

@@ -221,8 +221,7 @@ def test_an_empty_window_is_answered_and_sends_nothing():
 
 
 def test_a_rate_cap_waits_for_each_byte():
-    clock = TestClock(skip_sleep=True)
-    clock.monotonic = lambda: 0.0
+    clock = TestClock(skip_sleep=True, still=True)
     got, journal = replayed(clock, rate_bytes_s=10_000)
     assert got.numbers == count(NOON_FRAME, TEN_S)
     sent_bytes = journal.of_kind("last_byte")[0].detail["bytes"]

@@ -208,7 +208,8 @@ def test_a_silent_camera_is_given_up_and_sound_is_kept_when_it_is_wanted(tmp_pat
             finally:
                 recorder.stop()
                 assert await asyncio.to_thread(recorder.join, 10)
-        assert files == sorted((tmp_path / "gate").glob("*.mp4"))
+            # Under load two short files can fall into one second and get one name, as with ffmpeg.
+            assert sorted(set(files)) == sorted((tmp_path / "gate").glob("*.mp4"))
         return states
 
     states = asyncio.run(story())
