@@ -7,6 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Timing decides no test: an example that is slow on a busy machine is not wrong.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 def _children() -> set[int]:

@@ -51,10 +51,13 @@ class Daemon:
     def log(self) -> str:
         return "\n".join(self.lines)
 
+    @property
+    def said_ready(self) -> bool:
+        """Whether it is at work, as a plain line or as a JSON line says."""
+        return any(" ready" in line or '"event":"ready"' in line for line in self.lines)
+
     async def ready(self) -> None:
-        await until(
-            lambda: any(" ready" in line for line in self.lines) or self.process.returncode is not None, "ready"
-        )
+        await until(lambda: self.said_ready or self.process.returncode is not None, lambda: f"ready: {self.log}")
         assert self.process.returncode is None, self.log
 
     async def stop(self, number: int = signal.SIGTERM) -> int:

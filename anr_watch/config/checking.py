@@ -32,9 +32,14 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:64] or "node"
 
 
+# Where somebody took an address for an URL: admin:secret@192.168.1.20
+_CREDENTIALS = re.compile(r"[^\s\"'/@]*:[^@]*@")
+
+
 def shown(value: object) -> str:
-    """Return a value as a message may show it: short, on one line, without the credentials of URLs."""
+    """Return a value as a message may show it: short, on one line, without credentials before an @."""
     text = redact(repr(value) if isinstance(value, str) else str(value))
+    text = _CREDENTIALS.sub("***@", text)
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= 80 else text[:79] + "…"
 
