@@ -162,11 +162,12 @@ def sample(seen: Seen) -> None:
             with contextlib.suppress(OSError):
                 seen.sampled[("environment of a worker", Path(f"/proc/{pid}/environ").read_bytes())] = None
     for root in (seen.world.recordings / ".anr-watch", seen.scratch):
-        for path in root.rglob("*"):
-            seen.sampled[("passing file name", os.fsencode(path))] = None
-            with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_size < 65536:
-                    seen.sampled[(f"passing file {path.suffix}", path.read_bytes())] = None
+        for folder, _, names in os.walk(root):  # goes on where something vanishes
+            for path in (Path(folder, name) for name in names):
+                seen.sampled[("passing file name", os.fsencode(path))] = None
+                with contextlib.suppress(OSError):
+                    if path.stat().st_size < 65536:
+                        seen.sampled[(f"passing file {path.suffix}", path.read_bytes())] = None
 
 
 async def sampling(seen: Seen) -> None:
