@@ -185,4 +185,6 @@ def _window(fields: Mapping[str, object]) -> Window:
             raise ParseError(f"{name}: {error}") from None
     if times[1] <= times[0]:
         raise ParseError("to must be later than from")
+    if times[0].year < 1970:  # unix times begin there
+        raise ParseError("from must not be before 1970")
     return Window(times[0], times[1])

@@ -14,6 +14,8 @@ from anr_watch.states import FillState, Reason
 
 _PORT_MAX = 65535
 _SEGMENT_MAX_S = 86400
+# Unix times begin in 1970; close to the year 10000 a margin or a time zone more is no date any longer.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9990
 
 
 def decode_text(raw: bytes) -> str:
@@ -78,9 +80,11 @@ def window_of(start_text: object, end_text: object) -> Window:
     """Return the window between two stored times.
 
     Raises:
-        ParseError: one is no time, or the end is not after the start.
+        ParseError: one is no time or no time of footage, or the end is not after the start.
     """
     start, end = parse_instant(start_text), parse_instant(end_text)
+    if start.year < _FIRST_YEAR or end.year > _LAST_YEAR:
+        raise ParseError(f"{start_text} to {end_text} lies outside the years {_FIRST_YEAR} to {_LAST_YEAR}")
     if end <= start:
         raise ParseError(f"ends at {end_text}, not after its start {start_text}")
     return Window(start, end)

@@ -56,6 +56,7 @@ def test_what_is_understood(verb, payload, command):
         ("fill", b'{"camera":"c","from":"yesterday","to":"x"}', "from: not a time: 'yesterday'"),
         ("fill", b'{"camera":"c","from":1,"to":2}', "from: not a time"),
         ("fill", b'{"camera":"c","from":"2026-06-13T12:00:00Z","to":"2026-06-13T12:00:00Z"}', "to must be later"),
+        ("fill", b'{"camera":"c","from":"0001-01-01T00:00:00Z","to":"2026-06-13T12:00:00Z"}', "from must not be"),
         ("retry", b"{}", "retry needs either gap or camera"),
         ("retry", b'{"gap":"g","camera":"c"}', "retry needs either gap or camera"),
         ("retry", b'{"gap":7}', "gap must be a text"),
