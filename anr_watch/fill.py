@@ -272,6 +272,7 @@ class Fill:
         if self.stopping:
             return ReplayEnd(Reason.INTERRUPTED, "stopped before it began")
         try:
+            await asyncio.to_thread(tools.recordings.check_folder, self.camera.id)
             room_mb = await asyncio.to_thread(tools.recordings.free_mb)
             if room_mb < tools.settings.recordings.min_free_mb:
                 return ReplayEnd(

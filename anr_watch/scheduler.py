@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 
 from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
 from anr_watch.fill import Fill, Outcome, Tools, Trigger
@@ -79,7 +80,7 @@ class Scheduler:
         self._device_waits: dict[Device, _Wait] = {}
         self._all_wait: _Wait | None = None
         self._last_started_s: dict[str, float] = {}
-        self._attempts_seen: dict[str, int] = {}
+        self._tries_seen: dict[str, tuple[int, datetime | None]] = {}
         self.paused = False
         self.paused_cameras: set[str] = set()
 
@@ -131,7 +132,7 @@ class Scheduler:
         """Start what is due, stop what must not run any more; return the next due moment (monotonic) or None."""
         gaps, cameras = look.gaps, look.cameras
         forced = look.asked
-        self._notice_resets(gaps)
+        self._notice_resets(gaps, cameras)
         self._let_go(gaps, cameras, forced)
         now_s = self._now_s()
         concerned = {gap.camera_id for gap in gaps} & cameras.keys()
@@ -189,12 +190,16 @@ class Scheduler:
             # No address to share a lane by: the fill will find out why, and the camera is parked for it.
             return Device(f"camera {camera.id}", 0)
 
-    def _notice_resets(self, gaps: Iterable[Gap]) -> None:
-        """A row whose attempts went down was reset by a person: it waits for nothing."""
+    def _notice_resets(self, gaps: Iterable[Gap], cameras: Mapping[str, Camera]) -> None:
+        """A row that lost attempts, or the time of its last one, was reset by a person: it waits for nothing."""
         for gap in gaps:
-            if gap.attempts < self._attempts_seen.get(gap.id, 0):
+            attempts, last_at = self._tries_seen.get(gap.id, (0, None))
+            if gap.attempts < attempts or (last_at is not None and gap.last_attempt_at is None):
                 self.forget_waits(gap.id)
-        self._attempts_seen = {gap.id: gap.attempts for gap in gaps}
+                self._all_wait = None
+                if (camera := cameras.get(gap.camera_id)) is not None:
+                    self._device_waits.pop(self._device(camera), None)
+        self._tries_seen = {gap.id: (gap.attempts, gap.last_attempt_at) for gap in gaps}
 
     def _let_go(self, gaps: Iterable[Gap], cameras: Mapping[str, Camera], forced: AbstractSet[str]) -> None:
         """Stop fills whose camera vanished or was disabled, or whose row is not pending any more."""
@@ -225,13 +230,16 @@ class Scheduler:
     async def _run(self, fill: Fill, device: Device) -> None:
         gap_id = fill.gap.id
         try:
-            outcome = await fill.run()
+            outcome = await self._outcome(fill)
             if outcome is None:
                 self._wait_gap(gap_id, Reason.INTERRUPTED, CLAIMED_S)
                 return
             if outcome.verdict.follow is Follow.PARK_CAMERA:
                 await self._park(fill.camera, outcome.verdict.reason, outcome.verdict.detail)
-            self._finished(outcome, device)
+            own = outcome.verdict.reason is Reason.STORAGE and await asyncio.to_thread(
+                self._tools.recordings.takes_files
+            )
+            self._finished(outcome, device, own_folder=own)
         except AnrWatchError as error:
             # The database or the disk failed us between two steps; nothing is lost, the row is still pending.
             LOG.error("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})  # noqa: TRY400
@@ -243,16 +251,26 @@ class Scheduler:
             self._lanes.pop(gap_id, None)
             self._wake("fill ended")
 
+    async def _outcome(self, fill: Fill) -> Outcome | None:
+        try:
+            return await fill.run()
+        except ReplayRefused as error:  # the camera's id is no name for a folder: nothing to ask for, ever
+            await self._park(fill.camera, Reason.BAD_CONFIG, str(error))
+            return None
+
     def _wait_gap(self, gap_id: str, reason: Reason, delay_s: float) -> None:
         before = self._gap_waits.get(gap_id)
         tries = before.tries + 1 if before and before.reason is reason else 1
         self._gap_waits[gap_id] = _Wait(self._now_s() + delay_s, reason, tries)
 
-    def _finished(self, outcome: Outcome, device: Device) -> None:
-        """Keep what the end of a fill means for what may start next."""
+    def _finished(self, outcome: Outcome, device: Device, *, own_folder: bool) -> None:
+        """Keep what the end of a fill means for what may start next.
+
+        `own_folder`: the disk takes files, so a failure to store them is that of one camera's folder.
+        """
         verdict, now_s = outcome.verdict, self._now_s()
         self._gap_waits.pop(outcome.gap.id, None)
-        self._attempts_seen.pop(outcome.gap.id, None)
+        self._tries_seen.pop(outcome.gap.id, None)
         if outcome.answered:
             self._device_waits.pop(device, None)
         lane = self._lanes[outcome.gap.id]
@@ -264,11 +282,17 @@ class Scheduler:
             tries = before.tries + 1 if before and before.reason is verdict.reason else 1
             delay_s = POLICY[verdict.reason].delay_s(tries)
             self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
+        elif own_folder:
+            for gap_id in outcome.pending_ids:
+                self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
         elif verdict.follow is Follow.STOP_ALL:
             self._all_wait = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
-            for other in self._lanes.values():
-                if other is not lane:
-                    self._group.create_task(other.fill.stop(), name=f"stop:{other.fill.gap.id}")
+            self._stop_others(lane)
         else:
             for gap_id in outcome.waiting_ids:
                 self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
+
+    def _stop_others(self, lane: _Lane) -> None:
+        for other in self._lanes.values():
+            if other is not lane:
+                self._group.create_task(other.fill.stop(), name=f"stop:{other.fill.gap.id}")

@@ -185,6 +185,27 @@ class Recordings:
             height=facts.height,
         )
 
+    def check_folder(self, camera_id: str) -> None:
+        """Look whether the camera's folder could take a file, before anything is fetched for it.
+
+        Raises:
+            StorageError: something else than a folder stands there, or a link that leaves the root.
+            ReplayRefused: the id cannot be a folder name.
+        """
+        folder = self.camera_folder(camera_id)
+        if not self._listings.inside(folder):
+            raise StorageError(f"{folder} is a link that leaves the recordings folder")
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise StorageError(f"{folder} is not a folder")
+
+    def takes_files(self) -> bool:
+        """Say whether the recordings take files at all; if so, a failure to store one is its own folder's."""
+        try:
+            self._staging.try_a_file()
+        except StorageError:
+            return False
+        return True
+
     def staging(self, gap_id: str) -> Path:
         """Return the folder for one gap's unfinished files, created with mode 0700.
 

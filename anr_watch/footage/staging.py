@@ -22,6 +22,7 @@ from anr_watch.footage.faults import storage_error
 
 STAGING_NAME: Final = ".anr-watch"
 _LOCK_NAME: Final = "lock"
+_PROBE_NAME: Final = ".probe"  # no gap's folder can have this name
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)
 
 
@@ -61,6 +62,24 @@ class Staging:
             return
         except OSError as error:
             raise storage_error("cannot remove", folder, error) from error
+
+    def try_a_file(self) -> None:
+        """Write a file and remove it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        path = self._open_base() / _PROBE_NAME
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(handle, bytes(4096))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+                path.unlink()
+        except OSError as error:
+            raise storage_error("cannot write", path, error) from error
 
     def empty(self) -> int:
         """Remove everything a former run left in staging; return how many entries went. The lock file stays.
