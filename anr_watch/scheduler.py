@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
+from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.fill import Fill, Outcome, Tools, Trigger
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Standing, plan
@@ -28,6 +28,8 @@ LOG = logging.getLogger("anr_watch.scheduler")
 EDGE_RETRY_S = 2.0
 # Somebody else is at a gap (a fill by hand): look at it again after this.
 CLAIMED_S = 5.0
+# The database could not be used for the whole busy time-out: it can be at any moment.
+LOCKED_S = 2.0
 # An error of ours, not of the camera: try the gap again, but not at once.
 OWN_FAULT_S = 60.0
 
@@ -240,6 +242,9 @@ class Scheduler:
                 self._tools.recordings.takes_files
             )
             self._finished(outcome, device, own_folder=own)
+        except StoreUnavailable as error:
+            LOG.warning("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})
+            self._wait_gap(gap_id, Reason.INTERRUPTED, LOCKED_S)
         except AnrWatchError as error:
             # The database or the disk failed us between two steps; nothing is lost, the row is still pending.
             LOG.error("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})  # noqa: TRY400
@@ -282,14 +287,11 @@ class Scheduler:
             tries = before.tries + 1 if before and before.reason is verdict.reason else 1
             delay_s = POLICY[verdict.reason].delay_s(tries)
             self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
-        elif own_folder:
-            for gap_id in outcome.pending_ids:
-                self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
-        elif verdict.follow is Follow.STOP_ALL:
+        elif verdict.follow is Follow.STOP_ALL and not own_folder:
             self._all_wait = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
             self._stop_others(lane)
         else:
-            for gap_id in outcome.waiting_ids:
+            for gap_id in outcome.pending_ids if own_folder else outcome.waiting_ids:
                 self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
 
     def _stop_others(self, lane: _Lane) -> None:
