@@ -24,7 +24,10 @@ class Asked:
         self.count += 1
         mine = f"t{self.count}"
         await self.seen.publish(f"{BASE}/cmd/{verb}", json.dumps({**fields, "transaction": mine}))
-        answers = await self.seen.until(lambda all_: [m for m in all_ if _answers(m, verb, mine)])
+        try:
+            answers = await self.seen.until(lambda all_: [m for m in all_ if _answers(m, verb, mine)])
+        except TimeoutError:
+            raise AssertionError(f"no answer to {verb} {mine}: {self.seen.messages}") from None
         return next(json.loads(m.payload) for m in answers if _answers(m, verb, mine))
 
 
@@ -130,7 +133,7 @@ def test_retained_and_repeated_commands_do_nothing_twice(tmp_path):
         async with Observer(broker.port, f"{BASE}/#") as seen:
             await seen.publish(f"{BASE}/cmd/fill", json.dumps({"camera": "gate", **window}), retain=True)
             async with world.daemon() as daemon:
-                await until(lambda: "retained" in daemon.log, "a word about the retained command")
+                await until(lambda: "a retained message" in daemon.log, "a word about the retained command")
                 assert world.kernel.gaps("gate") == []
                 ask = Asked(seen)
                 answers = [await ask("fill", camera="gate", **window) for _ in range(3)]

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from anr_watch.camera.core import CameraSpec
+from anr_watch.camera.device import Replay
 from anr_watch.camera.faults import Faults
 from anr_watch.instants import parse_instant
 from tests.world import World, until
@@ -233,14 +234,15 @@ def test_a_stall_of_a_camera_known_to_be_gone_is_an_interruption(tmp_path):
 
 def test_bad_media_counts_and_waits(tmp_path):
     async def scenario(world):
+        template = world.cameras["gate"].url_replay_template(Replay.MEDIAMTX)
+        world.kernel.execute("UPDATE cameras SET anr_replay_url_template = ?", [template])
         async with world.daemon():
             attempt = await ended(world, "bad_media")
             assert wait_s(attempt) == pytest.approx(30.0, abs=0.2)
-            pending = [r for r in world.kernel.gaps("gate") if r["fill_state"] == "pending"]
-            assert [r["fill_attempts"] for r in pending] == [1]
-            assert not [p for p in world.files("gate") if p.stat().st_size == 0]
+            assert row(world)["fill_attempts"] == 1
+            assert row(world)["fill_state"] == "pending"
 
-    provoke(tmp_path, scenario, corrupt=0.5)
+    provoke(tmp_path, scenario, http_status=400)
 
 
 def test_our_own_stop_interrupts_and_the_next_start_goes_on(tmp_path):
