@@ -1,0 +1,164 @@
+"""Fingerprints of the pictures recorded on both sides of a missing piece. Reads files, decides nothing.
+
+`head` are the last pictures before the piece, `tail` the first ones after it, each in the order in which they are
+shown, over the border of files that follow each other. All calls block; the daemon makes them in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from logging import getLogger
+from pathlib import Path
+from typing import Final
+
+from anr_watch.coverage import CONTIGUOUS_S
+from anr_watch.errors import ParseError
+from anr_watch.footage.samples import PictureFile, Sample, Shown
+from anr_watch.joins.fingerprint import of_length_prefixed
+from anr_watch.model import Segment, Window
+
+_LOG = getLogger(__name__)
+MOST_PICTURES: Final = 120  # 8 s at 15 per second, 5 s at 25: some groups of pictures
+MOST_BYTES: Final = 4 << 20  # of pictures that are read; about 5 ms of hashing
+FEWEST: Final = 12  # so many whatever they weigh
+_FILES: Final = 8  # a recorder with files of a second each
+_CODECS: Final = ("h264", "hevc")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The pictures next to a piece. `at`: end of the last one before it, or start of the first one after it."""
+
+    prints: tuple[bytes, ...] = ()
+    at: datetime | None = None
+    path: Path | None = None  # of the file next to the piece
+    start: datetime | None = None  # what that file's name or row says
+
+
+NOTHING: Final = Side()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Both sides of a missing piece; a side without usable pictures has no fingerprints."""
+
+    head: Side = NOTHING
+    tail: Side = NOTHING
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything a replay can be compared with."""
+        return bool(self.head.prints or self.tail.prints)
+
+
+def look(piece: Window, recorded: Iterable[tuple[Segment, Path]], *, reach_s: float) -> Neighbours:
+    """Return what borders `piece`.
+
+    Args:
+        piece: what is missing.
+        recorded: segments around it, with their files.
+        reach_s: footage that ends or begins farther than this from the piece does not border it.
+    """
+    ordered = sorted(recorded, key=lambda pair: pair[0].window)
+    reach = timedelta(seconds=reach_s)
+    before = [pair for pair in ordered if pair[0].window.start < piece.start and _centre(pair[0]) < piece.end]
+    after = [pair for pair in ordered if pair not in before and pair[0].window.start > piece.start]
+    before.sort(key=lambda pair: pair[0].window.end)
+    head = NOTHING
+    if before and before[-1][0].window.end >= piece.start - reach:
+        head = _head(before[::-1])
+    tail = NOTHING
+    if after and after[0][0].window.start <= piece.end + reach:
+        tail = _tail(after)
+    return Neighbours(head, tail)
+
+
+def _centre(segment: Segment) -> datetime:
+    return segment.window.start + (segment.window.end - segment.window.start) / 2
+
+
+def _head(files: Sequence[tuple[Segment, Path]]) -> Side:
+    """Collect backwards from the file that ends last."""
+    side = NOTHING
+    room = _Room()
+    nearest: datetime | None = None
+    for segment, path in files[:_FILES]:
+        if nearest is not None and abs((nearest - segment.window.end).total_seconds()) > CONTIGUOUS_S:
+            break
+        found = _prints(path, room, last=True)
+        if found is None:
+            break
+        shown, prints = found
+        if nearest is None:
+            final = shown.samples[-1]
+            length = timedelta(seconds=shown.seconds(final.shown_at + final.units))
+            side = Side(prints, segment.window.start + length, path, segment.window.start)
+        else:
+            side = Side(prints + side.prints, side.at, side.path, side.start)
+        nearest = segment.window.start
+        if room.full or len(prints) < len(shown.samples):
+            break
+    return side
+
+
+def _tail(files: Sequence[tuple[Segment, Path]]) -> Side:
+    """Collect forwards from the file that begins first."""
+    side = NOTHING
+    room = _Room()
+    nearest: datetime | None = None
+    for segment, path in files[:_FILES]:
+        if nearest is not None and abs((segment.window.start - nearest).total_seconds()) > CONTIGUOUS_S:
+            break
+        found = _prints(path, room, last=False)
+        if found is None:
+            break
+        shown, prints = found
+        if nearest is None:
+            side = Side(prints, segment.window.start, path, segment.window.start)
+        else:
+            side = Side(side.prints + prints, side.at, side.path, side.start)
+        nearest = segment.window.end
+        if room.full or len(prints) < len(shown.samples):
+            break
+    return side
+
+
+class _Room:
+    """How much may still be read."""
+
+    def __init__(self) -> None:
+        self.pictures, self.bytes, self.taken = MOST_PICTURES, MOST_BYTES, 0
+
+    @property
+    def full(self) -> bool:
+        return self.taken >= MOST_PICTURES or (self.bytes <= 0 and self.taken >= FEWEST)
+
+    def take(self, sample: Sample) -> bool:
+        if self.full:
+            return False
+        self.taken += 1
+        self.bytes -= sample.size
+        return True
+
+
+def _prints(path: Path, room: _Room, *, last: bool) -> tuple[Shown, tuple[bytes, ...]] | None:
+    """Return pictures of one file with their fingerprints, those nearest to the piece; None if there are none."""
+    count = MOST_PICTURES - room.taken
+    try:
+        with PictureFile(path) as file:
+            shown = file.last(count) if last else file.first(count)
+            if not shown.samples or shown.codec not in _CODECS or not shown.length_size:
+                return None
+            found: list[bytes] = []
+            for sample in reversed(shown.samples) if last else shown.samples:
+                if not room.take(sample):
+                    break
+                found.append(of_length_prefixed(file.read(sample), shown.length_size, shown.codec))
+    except (ParseError, OSError) as error:
+        _LOG.debug("%s cannot be compared: %s", path, error)
+        return None
+    if not all(found):
+        return None  # a picture without a slice: nothing to compare it by, and the run would break there
+    return shown, tuple(reversed(found)) if last else tuple(found)
