@@ -100,6 +100,7 @@ class SegmentWriter:
         self._part, self._final = staging / f"{number:04}.part", staging / f"{number:04}.mp4"
         self._format, self._start = video, start
         self._zero: int | None = None  # what is time 0 in the file: where decoding of the first picture begins
+        self._lead = 0  # from there to its presentation
         self._end = start
         self._frames = 0
         self._last_dts: dict[bool, int] = {}
@@ -125,15 +126,18 @@ class SegmentWriter:
         if stream is None:
             return
         if self._zero is None:
-            self._zero = dts
-        dts -= self._zero
+            self._zero, self._lead = dts, pts - dts
+        # frag_discont makes each track's first decoding time its presentation time, so pictures that are reordered
+        # would come late by their lead, and sound would not.
+        zero = self._zero + (self._lead if video else 0)
+        dts -= zero
         last = self._last_dts.get(video)
         if last is not None and dts <= last:
             dts = last + 1
         self._last_dts[video] = dts
         packet.stream = stream
         packet.time_base = TIME_BASE
-        packet.dts, packet.pts = dts, max(pts - self._zero, dts)
+        packet.dts, packet.pts = dts, max(pts - zero, dts)
         packet.duration = duration
         self._output.mux_one(packet)
         if video:
