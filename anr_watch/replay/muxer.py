@@ -42,7 +42,7 @@ class VideoFormat:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a finished segment holds; times in ticks since 1970."""
+    """What a segment holds; times in ticks since 1970. `file` is its finished name, `zero` its own time 0."""
 
     file: str
     start: int
@@ -50,6 +50,8 @@ class Written:
     bytes: int
     frames: int
     format: VideoFormat
+    last: int  # when the last picture begins
+    zero: int
 
 
 def format_of_sets(codec: str, sets: dict[int, tuple[bytes, ...]], key_frame: bytes) -> VideoFormat:
@@ -101,7 +103,7 @@ class SegmentWriter:
         self._format, self._start = video, start
         self._zero: int | None = None  # what is time 0 in the file: where decoding of the first picture begins
         self._lead = 0  # from there to its presentation
-        self._end = start
+        self._end = self._last = start
         self._frames = 0
         self._last_dts: dict[bool, int] = {}
         self._sink = _Sink(self._part)
@@ -142,14 +144,29 @@ class SegmentWriter:
         self._output.mux_one(packet)
         if video:
             self._frames += 1
-            self._end = max(self._end, pts + duration)
+            self._last, self._end = max(self._last, pts), max(self._end, pts + duration)
 
     def close(self) -> Written:
         """Finish the file: everything on disk, then the finished name."""
+        written = self.stage(sync=True)
+        self._part.rename(self._final)
+        return written
+
+    def stage(self, *, sync: bool = False) -> Written:
+        """Finish the file and leave it under its unfinished name; not on disk yet unless `sync`."""
         try:
             self._output.close()
-            self._sink.sync()
+            if sync:
+                self._sink.sync()
         finally:
             self._sink.close()
-        self._part.rename(self._final)
-        return Written(self._final.name, self._start, self._end, self._sink.bytes, self._frames, self._format)
+        return Written(
+            self._final.name,
+            self._start,
+            self._end,
+            self._sink.bytes,
+            self._frames,
+            self._format,
+            self._last,
+            self._start if self._zero is None else self._zero,
+        )

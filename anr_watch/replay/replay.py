@@ -9,19 +9,36 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 from typing import Final
 
 import av
 
+from anr_watch.joins.fingerprint import of_annexb, of_length_prefixed
 from anr_watch.model import Window
 from anr_watch.replay.cutter import Cutter, Op, Step
 from anr_watch.replay.feed import Feed
-from anr_watch.replay.job import Cause, End, Ended, Event, Jump, Opened, Progress, ReplayJob, SegmentReady
+from anr_watch.replay.fragments import BadFragments
+from anr_watch.replay.job import (
+    Cause,
+    End,
+    Ended,
+    Event,
+    Joined,
+    Joint,
+    Jump,
+    Opened,
+    Progress,
+    ReplayJob,
+    SegmentReady,
+    Side,
+)
+from anr_watch.replay.joining import Joining
 from anr_watch.replay.merge import Merge
-from anr_watch.replay.muxer import SegmentWriter, VideoFormat, format_of_sets
-from anr_watch.replay.nalunits import look_into
+from anr_watch.replay.muxer import SegmentWriter, VideoFormat, Written, format_of_sets
+from anr_watch.replay.nalunits import length_size, look_into
+from anr_watch.replay.releasing import discard, finish
 from anr_watch.replay.rtptime import TICKS
 from anr_watch.replay.sound import Sound, sound_for
 from anr_watch.replay.source import PacketSource, Playing
@@ -33,6 +50,7 @@ LOOK_S: Final = 0.1  # how soon a stop or a stall is noticed
 PROGRESS_S: Final = 0.25
 QUIET_END_S: Final = 1.0  # a camera that falls silent with the last picture is at its end, not stalled
 GOODBYE_S: Final = 0.5
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -68,7 +86,11 @@ class Replay:
         self._job, self._emit, self._stop = job, emit, stop
         self._monotonic, self._wall_us = monotonic, wall_us
         self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s)
-        self._cutter = Cutter(job.keep, job.segment_s)
+        self._shift = round(job.shift_s * TICKS)
+        self._joining = Joining(job, self._fingerprint) if job.head or job.tail else None
+        # What is joined is staged from the first key frame that comes, and cut when its place is known.
+        self._cutter = Cutter(Window(_EVER, job.keep.end) if self._joining else job.keep, job.segment_s)
+        self._staged: list[str] = []
         self._pipeline: _Pipeline | None = None
         self._formats: _Formats | None = None
         self._writer: SegmentWriter | None = None
@@ -101,7 +123,8 @@ class Replay:
             if over is None:
                 raise
             raise over from None
-        if self._cutter.done:
+        joining = self._joining
+        if self._cutter.done or (joining is not None and (joining.complete or joining.suspect)):
             raise self._reached_the_end()
         if self._stop.is_set():
             raise _Over(End.STOPPED)
@@ -127,12 +150,23 @@ class Replay:
         self._cut(pipeline.timeline.push(stamped))
 
     def _cut(self, items: list[Placed | Break]) -> None:
-        for item in items:
+        for placed in items:
+            item = placed if not self._shift else _earlier(placed, self._shift)
             if isinstance(item, Break):
-                self._emit(Jump(instant_of(item.at), round(item.by / TICKS, 6)))
+                self._emit(Jump(self._instant(item.at), round(item.by / TICKS, 6)))
             for ordered in self._ordered(item):
-                for step in self._cutter.push(ordered):
-                    self._do(step)
+                self._keep(ordered)
+
+    def _keep(self, item: Placed | Break) -> None:
+        joining = self._joining
+        if joining is not None:
+            for joined in joining.see(item):
+                self._emit(joined)
+            self._cutter.reach(joining.reach)
+        for step in self._cutter.push(item):
+            self._do(step)
+        if joining is not None:
+            self._release(joining, final=False)
 
     def _ordered(self, item: Placed | Break) -> list[Placed | Break]:
         pipeline = self._pipeline
@@ -158,7 +192,9 @@ class Replay:
         video = playing.video
         audio_codec = "" if sound is None else "aac"
         self._emit(Opened(video.codec, video.width, video.height, audio_codec, round(max(0.0, after_s), 6)))
-        timeline = Timeline(self._job.asked, wall_us=self._wall_us, monotonic=self._monotonic)
+        shift = timedelta(seconds=self._job.shift_s)
+        asked = Window(self._job.asked.start + shift, self._job.asked.end + shift)
+        timeline = Timeline(asked, wall_us=self._wall_us, monotonic=self._monotonic)
         return _Pipeline(stamper, timeline, None if sound is None else Merge(), sound)
 
     def _do(self, step: Step) -> None:
@@ -176,13 +212,34 @@ class Replay:
 
     def _close_segment(self) -> None:
         writer, self._writer = self._writer, None
-        if writer is None or self._pipeline is None:
+        if writer is None:
             return
-        done = writer.close()
+        if self._joining is None:
+            self._ready(writer.close())
+            return
+        staged = writer.stage()
+        self._staged.append(staged.file)
+        self._joining.hold(staged)
+
+    def _release(self, joining: Joining, *, final: bool) -> None:
+        """Finish the staged segments that can be released, and remove those that nobody wants any more."""
+        for release in joining.releases(final=final):
+            done = finish(self._job.staging, release)
+            self._staged.remove(release.written.file)
+            if done is not None:
+                self._ready(done)
+        gone = [file for file in self._staged if file not in joining.holds]
+        if gone:
+            discard(self._job.staging, gone)
+            self._staged = [file for file in self._staged if file not in gone]
+
+    def _ready(self, done: Written) -> None:
+        if self._pipeline is None:
+            return
         self._emit(
             SegmentReady(
                 file=done.file,
-                window=Window(instant_of(done.start), instant_of(done.end)),
+                window=Window(self._instant(done.start), self._instant(done.end)),
                 bytes=done.bytes,
                 frames=done.frames,
                 codec=done.format.codec,
@@ -192,9 +249,28 @@ class Replay:
             )
         )
 
+    def _instant(self, ticks: int) -> datetime:
+        """Return the recorder's time; behind an exact head it is counted from where the recorded footage ends."""
+        joining, head_at = self._joining, self._job.head_at
+        if joining is None or head_at is None or not joining.anchored:
+            return instant_of(ticks)
+        since = ticks + joining.anchor - ticks_of(head_at)
+        return head_at + timedelta(microseconds=round(since * 100 / 9))
+
+    def _fingerprint(self, unit: Unit) -> bytes:
+        playing = self._feed.playing
+        if playing is None:
+            return b""
+        if playing.annexb:
+            return of_annexb(bytes(unit.payload), playing.video.codec)
+        size = length_size(playing.video.codec, playing.extradata)
+        return of_length_prefixed(bytes(unit.payload), size, playing.video.codec)
+
     # Ends.
 
     def _reached_the_end(self) -> _Over:
+        if self._joining is not None and self._joining.suspect:
+            return _Over(End.SUSPECT, self._joining.suspect)
         doubt = self._cutter.doubt
         if doubt is not None:
             by_s = doubt.by / TICKS
@@ -221,7 +297,7 @@ class Replay:
             self._watch_opening()
             return
         silent_s = self._feed.silent_s()
-        if silent_s >= QUIET_END_S and self._complete(missing_frames=2):
+        if silent_s >= QUIET_END_S and self._complete(missing_frames=2, playing=True):
             raise _Over(End.WINDOW, "the camera fell silent with the end of the window")
         if silent_s >= self._job.stall_timeout_s:
             raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
@@ -236,9 +312,11 @@ class Replay:
         elif now - self._connected_at >= 2 * self._job.stall_timeout_s:
             raise _Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
 
-    def _complete(self, *, missing_frames: int) -> bool:
-        last = self._cutter.last_end
-        return last is not None and last >= ticks_of(self._job.keep.end) - missing_frames * self._cutter.frame_ticks
+    def _complete(self, *, missing_frames: int, playing: bool) -> bool:
+        last, end = self._cutter.last_end, ticks_of(self._job.keep.end)
+        if self._joining is not None:
+            end = min(self._joining.reach, ticks_of(self._job.asked.end)) if playing else self._joining.wanted_end
+        return last is not None and last >= end - missing_frames * self._cutter.frame_ticks
 
     def _wind_up(self, over: _Over) -> Ended:
         """Write what is still held back, finish the open segment and say how it ended."""
@@ -251,12 +329,13 @@ class Replay:
                 self._drain(pipeline)
             for step in self._cutter.finish():
                 self._do(step)
+            over = self._join_up(over)
         except Exception as error:
             broken = _why_not(error)
             if broken is None:
                 raise
             over = broken
-        if over.cause is End.EOF and self._complete(missing_frames=1):
+        if over.cause is End.EOF and self._complete(missing_frames=1, playing=False):
             over = _Over(End.WINDOW)
         return Ended(
             cause=over.cause,
@@ -267,17 +346,35 @@ class Replay:
             status=over.status,
         )
 
+    def _join_up(self, over: _Over) -> _Over:
+        """Decide what is still open about the joins and release the rest; return how the replay ended after that."""
+        joining = self._joining
+        if self._pipeline is None:
+            return over
+        if joining is None:
+            for side in Side:
+                self._emit(Joined(side, Joint.NONE))
+            return over
+        in_order = over.cause is End.WINDOW or (over.cause is End.EOF and self._feed.failure is None)
+        for joined in joining.finish(in_order=in_order):
+            self._emit(joined)
+        self._release(joining, final=True)
+        if joining.suspect:
+            return _Over(End.SUSPECT, joining.suspect)
+        return _Over(End.WINDOW) if joining.complete and in_order else over
+
     def _drain(self, pipeline: _Pipeline) -> None:
         if pipeline.merge is None or pipeline.sound is None:
             return
         rest = [ordered for block in pipeline.sound.finish() for ordered in pipeline.merge.push(block)]
         for item in [*rest, *pipeline.merge.finish()]:
-            for step in self._cutter.push(item):
-                self._do(step)
+            self._keep(item)
 
     def _until(self) -> datetime | None:
         last = self._cutter.last_end
-        return None if last is None else instant_of(last)
+        if last is None:
+            return None
+        return self._instant(last if self._joining is None else min(last, self._joining.wanted_end))
 
     def _show_progress(self) -> None:
         now = self._monotonic()
@@ -306,6 +403,13 @@ class _Formats:
         return self._format
 
 
+def _earlier(item: Placed | Break, ticks: int) -> Placed | Break:
+    """Return the same on the recorder's clock."""
+    if isinstance(item, Break):
+        return Break(item.at - ticks, item.by, proven=item.proven)
+    return Placed(item.pts - ticks, item.dts - ticks, item.unit)
+
+
 def _why_not(error: Exception) -> _Over | None:
     """Return the end an exception means, None for a mistake of ours."""
     match error:
@@ -313,7 +417,7 @@ def _why_not(error: Exception) -> _Over | None:
             return error
         case TimeWentBack():
             return _Over(Reason.CUT_SHORT, str(error))
-        case NoTimes():
+        case NoTimes() | BadFragments():
             return _Over(Reason.BAD_MEDIA, str(error))
         case av.FFmpegError():
             return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")
