@@ -23,6 +23,9 @@ from anr_watch.replay.timeline import Break, Placed, ticks_of
 
 SLACK_TICKS: Final = 10 * TICKS  # the tail is this near to where a found head lets it be expected: names are coarse
 _CLEAR_TICKS: Final = TICKS  # footage covers an instant if it goes this far beyond it
+_GRAIN_TICKS: Final = (
+    45  # instants are cut off to microseconds: a picture that begins so shortly before is not inside
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,13 @@ class Joining:
         self._held: list[Written] = []
 
     @property
+    def _time_end(self) -> int:
+        return self._keep_end if self._head_cut is None else self._keep_end - self.anchor - _GRAIN_TICKS
+
+    @property
     def reach(self) -> int:
         """How far the replay is needed at most, in ticks of the replay; it shrinks with what is decided."""
-        end = self._keep_end - self.anchor
+        end = self._time_end
         if self.head is None:
             end = max(end, self._head_until + _CLEAR_TICKS)
         return end if self.tail is not None else max(end, self._tail_until + _CLEAR_TICKS)
@@ -81,7 +88,7 @@ class Joining:
     @property
     def wanted_end(self) -> int:
         """Where what is kept ends, in ticks of the replay."""
-        return self._keep_end - self.anchor if self._tail_cut is None else self._tail_cut
+        return self._time_end if self._tail_cut is None else self._tail_cut
 
     @property
     def anchored(self) -> bool:
@@ -162,7 +169,7 @@ class Joining:
             return self.wanted_end
         seen = self._keep_start if self._seen is None else self._seen + 1
         earliest = self._tail.earliest
-        return min(self._keep_end - self.anchor, seen, seen if earliest is None else earliest)
+        return min(self._time_end, seen, seen if earliest is None else earliest)
 
     def _news(self) -> list[Joined]:
         news = [joined for joined in (self.head, self.tail) if joined is not None and joined.side not in self._told]
