@@ -5,13 +5,15 @@ import shutil
 import struct
 import subprocess
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import pytest
 from replaying import numbers
 
 from anr_watch.camera import barcode
-from anr_watch.camera.film import Film, FilmSpec, VideoCodec
+from anr_watch.camera.film import Film, FilmSpec, Gop, Picture, VideoCodec
+from anr_watch.camera.nal import split_annexb
 from anr_watch.footage.boxes import read_facts
 from anr_watch.replay.exactcut import cut_file
 from anr_watch.replay.fragments import BadFragments
@@ -119,6 +121,52 @@ def test_exactly_the_pictures_that_were_meant(tmp_path, codec, b_frames):
         assert times == [Fraction(number, FPS) for number in range(end - first)]
         if FFMPEG:
             assert by_ffmpeg(target) == wanted
+
+
+class OpenGroups:
+    """Groups whose key frames are no clean start: pictures after them lean on the group before."""
+
+    def __init__(self, codec):
+        self.spec = FilmSpec(codec=codec, fps=FPS, gop_frames=GOP, b_frames=2)
+        h264 = codec is VideoCodec.H264
+        encoder = av.CodecContext.create("libx264" if h264 else "libx265", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = 320, 180, "yuv420p"
+        encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, FPS), Fraction(FPS), 1
+        common = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes=2:b-adapt=0:open-gop=1"
+        name, more = ("x264-params", "") if h264 else ("x265-params", ":pools=none:frame-threads=1:log-level=none")
+        encoder.options = {"preset": "ultrafast", name: common + more}
+        frame = av.VideoFrame(320, 180, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        luma = memoryview(frame.planes[0]).cast("B")
+        packets = []
+        for number in range(FIRST, FIRST + COUNT):
+            mark = barcode.FrameMark(camera_number=1, frame_number=number, fps=FPS)
+            barcode.paint(luma, frame.planes[0].line_size, 320, mark)
+            frame.pts = number - FIRST
+            packets += encoder.encode(frame)
+        packets += encoder.encode(None)
+        self.pictures = [Picture(FIRST + it.pts, it.is_keyframe, tuple(split_annexb(bytes(it)))) for it in packets]
+
+    def gop(self, index):
+        begin = index * GOP - FIRST
+        return Gop(begin, tuple(self.pictures[begin : begin + GOP]))
+
+
+@pytest.mark.parametrize("codec", list(VideoCodec))
+def test_open_groups(tmp_path, codec):
+    film = OpenGroups(codec)
+    keys = [picture.number for picture in film.pictures if picture.key]
+    assert len(keys) > 2
+    assert any(b.number < a.number for a, b in pairwise(film.pictures) if a.key)
+    source = staged(tmp_path, film)
+    for first, end in [*CUTS, (keys[1] - FIRST - 1, 40), (keys[1] - FIRST, 40), (keys[1] - FIRST + 1, 40)]:
+        target = tmp_path / f"{first}-{end}.mp4"
+        cut = cut_file(source, target, start=(first + 2) * STEP, end=(end + 2) * STEP, hide=True)
+        assert cut.frames == end - first
+        assert numbers(target) == list(range(FIRST + first, FIRST + end))
+        if FFMPEG:
+            assert by_ffmpeg(target) == list(range(FIRST + first, FIRST + end))
 
 
 def test_without_hiding_the_group_is_whole(tmp_path):
