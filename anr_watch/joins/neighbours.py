@@ -7,8 +7,9 @@ shown, over the border of files that follow each other. All calls block; the dae
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from logging import getLogger
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ MOST_PICTURES: Final = 120  # 8 s at 15 per second, 5 s at 25: some groups of pi
 MOST_BYTES: Final = 4 << 20  # of pictures that are read; about 5 ms of hashing
 FEWEST: Final = 12  # so many whatever they weigh
 _FILES: Final = 8  # a recorder with files of a second each
+_TORN: Final = 5  # pictures at the end that a group of reordered ones can have left: four in a row and their anchor
 _CODECS: Final = ("h264", "hevc")
 
 
@@ -143,12 +145,30 @@ class _Room:
         return True
 
 
+def _untorn(shown: Shown) -> Shown:
+    """Return the last pictures without those that are presented after one that is missing.
+
+    A recorder that is cut off amid reordered pictures has a later one that earlier ones lean on. Nothing is missing
+    when what comes back begins after the last picture before that hole; the later one is then presented twice.
+    """
+    samples = shown.samples
+    coded = sorted(samples, key=lambda sample: sample.at)
+    if coded == list(samples) or len(samples) <= _TORN:
+        return shown
+    steps = sorted(b.shown_at - a.shown_at for a, b in pairwise(samples[:-_TORN]))
+    usual = steps[len(steps) // 2] if steps else 0
+    for at in range(len(samples) - _TORN, len(samples)):
+        if samples[at].shown_at - samples[at - 1].shown_at > usual * 3 // 2 and samples[at].at >= coded[-_TORN].at:
+            return replace(shown, samples=samples[:at])
+    return shown
+
+
 def _prints(path: Path, room: _Room, *, last: bool) -> tuple[Shown, tuple[bytes, ...]] | None:
     """Return pictures of one file with their fingerprints, those nearest to the piece; None if there are none."""
     count = MOST_PICTURES - room.taken
     try:
         with PictureFile(path) as file:
-            shown = file.last(count) if last else file.first(count)
+            shown = _untorn(file.last(count)) if last else file.first(count)
             if not shown.samples or shown.codec not in _CODECS or not shown.length_size:
                 return None
             found: list[bytes] = []
