@@ -1,12 +1,17 @@
 """Replays joined to recorded pictures: exactly what is missing, whatever the clocks say, or an honest `time`."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import av
 import pytest
 from replaying import camera, numbers, run
+from test_replay_exactcut import FFMPEG, by_ffmpeg
+from test_replay_worker import beeps_in
 
 from anr_watch.camera.audio import AudioKind
+from anr_watch.camera.device import Replay
 from anr_watch.camera.faults import Reports
 from anr_watch.camera.film import FilmSpec, VideoCodec
 from anr_watch.joins.fingerprint import of_annexb
@@ -70,11 +75,20 @@ def job_for(device, staging, first, end, *, margin_s=10.0, sides=("head", "tail"
     return ReplayJob(**(values | options))
 
 
-def joined_replay(tmp_path, first, end, *, faults=None, film=None, job=None, **spec):
+def over_http(device, staging, first, end, **options):
+    """The same as one download: mp4, so NAL units with lengths in front."""
+    job = job_for(device, staging, first, end, **options)
+    template = device.url_replay_template(Replay.MEDIAMTX)
+    seconds = round(job.asked.seconds)
+    begin = f"{job.asked.start:%Y-%m-%dT%H:%M:%SZ}"
+    return replace(job, url=Secret(template.format(start_rfc3339=begin, duration_s=seconds)))
+
+
+def joined_replay(tmp_path, first, end, *, faults=None, film=None, job=None, make=job_for, **spec):
     async def main():
         async with camera(film=film, **spec) as device, Workers() as workers:
             device.faults.update(faults or {})
-            return await run(workers, job_for(device, tmp_path, first, end, **(job or {})))
+            return await run(workers, make(device, tmp_path, first, end, **(job or {})))
 
     return asyncio.run(main())
 
@@ -276,3 +290,42 @@ def test_a_changing_frame_rate(tmp_path):
     got = joined_replay(tmp_path, first, end, film=film)
     assert {it.kind for it in sides(got).values()} == {Joint.EXACT}
     assert shown(tmp_path, got) == [number for number in range(first, end) if film.shows(number)]
+
+
+@pytest.mark.parametrize("codec", list(VideoCodec))
+def test_a_download_is_joined_as_well(tmp_path, codec):
+    """mp4 over HTTP tells no UTC: the content alone says where it belongs."""
+    film = FilmSpec(codec=codec, gop_frames=GOP)
+    got = joined_replay(tmp_path, AT + 17, AT + 160, film=film, make=over_http, clock_offset_s=4.0)
+    assert {it.kind for it in got.of(Joined)} == {Joint.EXACT}, got.events
+    assert shown(tmp_path, got) == list(range(AT + 17, AT + 160))
+    assert got.segments[0].window.start == instant(AT + 17)
+
+
+@pytest.mark.parametrize("kind", [AudioKind.PCMA, AudioKind.AAC])
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_sound_stays_with_its_picture(tmp_path, kind, b_frames):
+    """The camera beeps at each full second, and picture AT is one; the ffmpeg program sees the same pictures."""
+    film = FilmSpec(gop_frames=GOP, b_frames=b_frames)
+    first, end = AT + 17, AT + 17 + 11 * FPS
+    got = joined_replay(tmp_path, first, end, audio=kind, film=film)
+    check_exact(tmp_path, got, first, end)
+    assert len(got.segments) > 1
+    for ready in got.segments:
+        path = tmp_path / ready.file
+        beeps, length_s = beeps_in(path)
+        lead_s = shown_first_s(path)
+        begins_s = (ready.window.start - instant(AT)).total_seconds() - lead_s
+        true = [begins_s + at for at in beeps if at - lead_s > 0.15]
+        assert len(true) >= int(ready.window.seconds) - 1
+        assert all(abs(at - round(at)) < 0.04 for at in true), (ready.file, true)
+        assert length_s == pytest.approx(ready.window.seconds, abs=0.3)
+        if FFMPEG:
+            assert by_ffmpeg(path) == numbers(path)
+
+
+def shown_first_s(path):
+    """When the first picture is presented, on the file's own clock."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return float(frame.pts * frame.time_base)
