@@ -10,20 +10,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 MIN_RUN: Final = 6  # equal pictures in a row
 FEWEST: Final = 3  # a side with fewer pictures than this proves nothing
 SURE_RUN: Final = 24  # a run of a side that does not repeat itself: nothing better will come
+DAMAGED: Final = 2  # last pictures of a head that may differ: a connection that breaks leaves half a picture behind
 _PLACES: Final = 256  # equally good places that are remembered
 
 
 @dataclass(slots=True)
 class Place:
-    """Where a side fits. `cut` of a head is its first picture not recorded, of a tail its first recorded one."""
+    """Where a side fits. `cut` of a head is its first picture not recorded, of a tail its first recorded one.
+
+    `damaged` pictures at the end of a head stand in their place and are not equal.
+    """
 
     cut: int
     run: int
+    damaged: int = 0
 
 
 class Ambiguous(Exception):  # noqa: N818 - names what was found
@@ -69,32 +75,43 @@ class _Best:
 
 
 class HeadSearch:
-    """Looks for the last recorded pictures; they fit where the last of them and a run before it are equal."""
+    """Looks for the last recorded pictures; they fit where the last of them and a run before it are equal.
+
+    The very last `DAMAGED` may differ behind a run that does not: they count as recorded, for that is where they are.
+    """
 
     def __init__(self, prints: Sequence[bytes]) -> None:
         self._wanted = tuple(reversed(prints))
         self._needed = run_needed(prints)
         self._repeats = repeats(self._wanted)
         self._recent: deque[bytes] = deque(maxlen=max(1, len(prints)))
-        self._found: int | None = None  # run of a place whose next picture has not come
+        self._found: tuple[int, int] | None = None  # run and damage of a place whose next picture has not come
         self._best = _Best()
 
     def push(self, fingerprint: bytes, at: int) -> None:
         """Take the next picture, presented `at`; an empty fingerprint is equal to none."""
         self.end_run(at)
         self._recent.append(fingerprint)
+        for damaged in range(DAMAGED + 1):
+            run = self._run(damaged)
+            if run >= (max(self._needed, MIN_RUN) if damaged else self._needed) > 0:
+                self._found = run, damaged
+                return
+
+    def _run(self, damaged: int) -> int:
+        """Count equal pictures backwards from the newest, leaving out the first `damaged`."""
         run = 0
-        for ours, theirs in zip(self._wanted, reversed(self._recent), strict=False):
+        pairs = zip(self._wanted, reversed(self._recent), strict=False)
+        for ours, theirs in islice(pairs, damaged, None):
             if ours != theirs or not ours:
                 break
             run += 1
-        if 0 < self._needed <= run:
-            self._found = run
+        return run
 
     def end_run(self, at: int) -> None:
         """Say that the newest picture ends `at`: the next one begins there, or a hole."""
         if self._found is not None:
-            self._best.offer(Place(at, self._found))
+            self._best.offer(Place(at, *self._found))
             self._found = None
 
     def lose(self, at: int) -> None:

@@ -206,6 +206,8 @@ class Joining:
             self._head_cut, self.anchor = place.cut, self._head_at - place.cut
             self._tail.forget_before(place.cut)
             self._tail_until = min(self._tail_until, self._tail_at - self.anchor + SLACK_TICKS)
+            if place.damaged:
+                detail = f"the last {place.damaged} recorded differ"
             self.head = Joined(Side.HEAD, Joint.EXACT, self._offset_s(self._head_at, place.cut), place.run, detail)
             return
         if not detail:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anr_watch.joins.matching import (
+    DAMAGED,
     FEWEST,
     MIN_RUN,
     SURE_RUN,
@@ -57,11 +58,14 @@ def longest(replay, side, *, head):
     needed = run_needed(side)
     runs = {}
     for at in range(len(replay)):
-        run = 0
-        while run < len(side) and at + run < len(replay) and replay[at + run] == side[run] != b"":
-            run += 1
-        if 0 < needed <= run:
-            runs[len(replay) - at if head else at] = run
+        for damaged in range(DAMAGED + 1 if head else 1):
+            run = damaged
+            while run < len(side) and at + run < len(replay) and replay[at + run] == side[run] != b"":
+                run += 1
+            run -= damaged
+            if 0 < (max(needed, MIN_RUN) if damaged and needed else needed) <= run:
+                runs[len(replay) - at if head else at] = run
+                break
     best = [at for at, run in runs.items() if run == max(runs.values())]
     return None if not best else WRONG if len(best) > 1 else (best[0], runs[best[0]])
 
@@ -194,3 +198,20 @@ def test_what_lies_before_every_possible_place_is_safe():
         assert tail.earliest == 50
     tail.forget_before(51)
     assert tail.earliest is None
+
+
+@given(st.integers(0, 3), st.integers(1, 60))
+def test_half_a_picture_at_the_end_of_a_head_is_in_its_place(damaged, missing):
+    everything = film(150)
+    head = everything[20:50]
+    for number in range(damaged):
+        head[-1 - number] = f"half of {number}".encode()
+    replay = everything[: 50 + missing]
+    found = head_in(replay, head)
+    assert found == ((50, 30 - damaged) if damaged <= DAMAGED else None)
+    assert head_in(replay, head, early=True) == found
+
+
+def test_a_still_scene_before_half_a_picture_is_no_proof():
+    head = [*film(15) * 2, b"half"]
+    assert head_in(film(15) * 10, head) == WRONG
