@@ -54,6 +54,12 @@ LENGTH_TOLERANCE_S = 1.0
 PLAUSIBLE = timedelta(minutes=5)
 # Footage that ends or begins farther than this from a piece does not border it.
 BORDER_S = 5.0
+# A recorder with ffmpeg opens its first file 2.1 to 2.9 s after its first picture (measured), at a slow camera 4 s.
+RESUMING = timedelta(seconds=4)
+# A file that nothing can be read of for so long is no live recording.
+GROWS_S = 60.0
+# Less than this is not worth a request of its own.
+SHORTEST = timedelta(seconds=1)
 # Footage that reaches into a gap may have begun this long before it: the longest segment anybody records.
 AROUND_S = 900.0
 
@@ -144,6 +150,7 @@ class Fill:
         self._sides = Neighbours()
         self._joins: dict[Side, Joined] = {}
         self._placed: list[Window] = []
+        self._until = tools.clock.now()
         self._name_before: datetime | None = None  # of the file of ours that was placed last
         self._asked_at = tools.clock.now()
         self.stopping = False
@@ -173,10 +180,15 @@ class Fill:
         if not pieces:
             return await self._settle(covered_verdict(self.gap.window), None)
         target = choose_target(pieces, tools.settings.fills.max_request_s)
+        self._sides = await asyncio.to_thread(self._look_around, target, segments)
+        self._until = await asyncio.to_thread(self._open_end, target)
+        if self._until <= target.start + SHORTEST:
+            return None  # where live recording resumed will be seen in a moment
+        target = Window(target.start, min(target.end, self._until))
         if not await self._begin(target):
             return None
         try:
-            end = await self._replay(target, segments)
+            end = await self._replay(target)
         except BaseException as error:
             # Cancelled, or a fault of ours: what is in place counts, and the attempt must not stay open.
             left = ReplayEnd(Reason.INTERRUPTED, "stopped" if not isinstance(error, Exception) else repr(error))
@@ -274,7 +286,7 @@ class Fill:
         )
         return True
 
-    async def _replay(self, target: Window, segments: list[Segment]) -> ReplayEnd:
+    async def _replay(self, target: Window) -> ReplayEnd:
         """Ask the camera and put what comes into place; every way it can go wrong becomes a reason."""
         tools = self._tools
         if self.stopping:
@@ -286,7 +298,6 @@ class Fill:
                     Reason.DISK_FULL,
                     f"{room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
                 )
-            self._sides = await asyncio.to_thread(self._look_around, target, segments)
             return await self._ask(target)
         except ReplayRefused as error:
             return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
@@ -303,6 +314,22 @@ class Fill:
         folder, depth = recordings.camera_folder(self.camera.id), recordings.pattern.depth + 1
         paths = [(segment, folder.joinpath(*Path(segment.path).parts[-depth:])) for segment in segments]
         return neighbours.look(target, paths, reach_s=BORDER_S)
+
+    def _open_end(self, target: Window) -> datetime:
+        """Return until when footage may be asked for (blocking).
+
+        Where live recording resumed can be seen some seconds later only: a recorder looks into the stream before it
+        opens a file, and writes to it in steps. What it may already have is left to the next try, which joins it.
+        """
+        now, recordings = self._tools.clock.now(), self._tools.recordings
+        if self._sides.tail.prints or not self.camera.records_always or self.camera.options.margin_s <= 0:
+            return now
+        recent = max(target.start, now - timedelta(seconds=GROWS_S))
+        for start in recordings.starts(self.camera.id, Window(recent, now)) if recent < now else ():
+            file = recordings.file_at(self.camera.id, start)
+            if file is not None and recordings.segment_of(file, self.camera.id, "") is None:
+                return start - RESUMING  # nothing can be read of it yet
+        return now - RESUMING
 
     async def _ask(self, target: Window) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
@@ -384,7 +411,7 @@ class Fill:
         options, guess = camera.options, request.guess
         shift = timedelta(seconds=guess.shift_s)
         head, tail = bool(sides.head.prints), bool(sides.tail.prints)
-        windows = approach.windows(target, guess, options, head=head, tail=tail, now=tools.clock.now())
+        windows = approach.windows(target, guess, options, head=head, tail=tail, until=self._until)
         on_camera = Window(windows.asked.start + shift, windows.asked.end + shift)
         asked = build_replay_request(opened, on_camera, password=opened.password)
         return ReplayJob(

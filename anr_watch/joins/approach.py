@@ -55,13 +55,16 @@ def requests(
 
 
 def windows(
-    target: Window, guess: Guess, options: ReplayOptions, *, head: bool, tail: bool, now: datetime
+    target: Window, guess: Guess, options: ReplayOptions, *, head: bool, tail: bool, until: datetime
 ) -> Windows:
-    """Return what to keep by time and what to ask for; more is asked for only on a side that can be compared."""
+    """Return what to keep by time and what to ask for; more is asked for only on a side that can be compared.
+
+    Nothing after `until` is asked for: the present, or where live recording may have resumed.
+    """
     keep = target.widened(options.lead_s, options.trail_s)
-    keep = Window(keep.start, min(keep.end, now))
+    keep = Window(keep.start, min(keep.end, until))
     asked = keep.widened(guess.margin_s if head else 0.0, guess.margin_s if tail else 0.0)
-    return Windows(keep, Window(asked.start, max(keep.end, min(asked.end, now))))
+    return Windows(keep, Window(asked.start, max(keep.end, min(asked.end, until))))
 
 
 def goes_on(cause: Cause, request: Request, *, first: bool, zones: bool) -> bool:

@@ -63,6 +63,8 @@ async def one(site: Site, name: str, chance: random.Random):
         lost += 1
     back = film.key_frame_before(lost + chance.randrange(4 * film.fps + film.gop_frames, 15 * film.fps))
     last = back + chance.randrange(2 * film.fps, 5 * film.fps)
+    while site.is_torn(last):
+        last += 1
     return await site.outage(
         name, first, lost, back, last, segment_s=chance.choice([4, 10, 60]), late_s=chance.uniform(0, 0.9)
     )
