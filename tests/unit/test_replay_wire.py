@@ -123,7 +123,7 @@ def test_a_damaged_line_is_refused_or_still_an_event(event, data):
         parsed = parse_event(bytes(line))
     except ParseError:
         return
-    assert type(parsed) in {Opened, SegmentReady, Progress, Jump, Ended}
+    assert type(parsed) in {Opened, SegmentReady, Progress, Jump, Joined, Ended}
 
 
 @pytest.mark.parametrize(
