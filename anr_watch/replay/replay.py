@@ -239,7 +239,7 @@ class Replay:
         self._emit(
             SegmentReady(
                 file=done.file,
-                window=Window(self._instant(done.start), self._instant(done.end)),
+                window=Window(self._instant(done.start), self._instant(self._ended_by(done))),
                 bytes=done.bytes,
                 frames=done.frames,
                 codec=done.format.codec,
@@ -248,6 +248,11 @@ class Replay:
                 clock=self._pipeline.timeline.source,
             )
         )
+
+    def _ended_by(self, done: Written) -> int:
+        """Return when a segment ends: a found tail knows better than the guessed length of the last picture."""
+        joining = self._joining
+        return done.end if joining is None or not joining.complete else min(done.end, joining.wanted_end)
 
     def _instant(self, ticks: int) -> datetime:
         """Return the recorder's time; behind an exact head it is counted from where the recorded footage ends."""

@@ -360,3 +360,29 @@ def shown_first_s(path):
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         return float(frame.pts * frame.time_base)
+
+
+@pytest.mark.parametrize(
+    ("faults", "spec", "shift_s"),
+    [
+        ({"local_time": "Europe/Berlin"}, {}, 7200.0),  # reads the digits of UTC as its own summer time
+        ({"local_time": "America/New_York", "reports": Reports.NOW}, {}, -14_400.0),
+        ({}, {"clock_offset_s": 3600.0}, 3600.0),  # its clock is an hour ahead: summer time kept in UTC
+        ({}, {"clock_offset_s": -86_400.0}, -86_400.0),
+    ],
+)
+def test_another_hour_or_day_is_noticed_and_right_once_it_is_asked_for(tmp_path, faults, spec, shift_s):
+    wrong, right = folders(tmp_path, 2)
+    stop = {"unproved": Unproved.STOP}
+    first, end = AT + 17, AT + 200
+    cases = [(wrong, first, end, stop), (right, first, end, stop | {"shift_s": shift_s})]
+    suspect, found = joined_replays(None, cases, faults=faults, **spec)
+    assert suspect.ended.cause is End.SUSPECT
+    assert list(wrong.iterdir()) == []
+    assert found.ended.cause is End.WINDOW
+    assert {it.kind for it in found.of(Joined)} == {Joint.EXACT}
+    assert shown(right, found) == list(range(first, end))
+    for joined in sides(found).values():
+        # Where the reports say another time than was asked for, the first picture is taken for the asked one.
+        assert joined.offset_s == pytest.approx(shift_s, abs=GOP / FPS)
+    assert found.segments[0].window.start == instant(first)
