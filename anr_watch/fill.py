@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +53,8 @@ T = TypeVar("T")
 LENGTH_TOLERANCE_S = 1.0
 # Footage this far outside the asked window is not what was asked for (a camera's clock may be minutes off).
 PLAUSIBLE = timedelta(minutes=5)
+# Fills of one camera whose proofs are remembered: overlapping rows of one outage follow each other at once.
+PROVED_KEPT = 32
 # Footage that ends or begins farther than this from a piece does not border it.
 BORDER_S = 5.0
 # A recorder with ffmpeg opens its first file 2.1 to 2.9 s after its first picture (measured), at a slow camera 4 s.
@@ -88,6 +91,8 @@ class Tools:
     workers: Workers
     announcements: Announcements
     at_step: Callable[[Step], None] = lambda _step: None
+    # Time beside files of ours, by camera, in which exact joins proved that no picture is missing; rows may overlap.
+    proved: dict[str, deque[Window]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ class Fill:
         """
         tools = self._tools
         segments = await self._recorded()
-        before = trusted(segments)
+        before = merge([*trusted(segments), *tools.proved.get(self.camera.id, ())])
         wanted = fillable(
             self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
         )
@@ -200,9 +205,10 @@ class Fill:
         tools = self._tools
         self.settling = True
         tools.announcements.nothing_runs(self.camera.id)
-        after = trusted(await self._recorded())
         if not self._rejected:
-            after = merge([*after, *approach.proved(target, self._placed, self._joins)])
+            proved = tools.proved.setdefault(self.camera.id, deque(maxlen=PROVED_KEPT))
+            proved.extend(approach.proved(target, self._placed, self._joins, tail_at=self._sides.tail.at))
+        after = merge([*trusted(await self._recorded()), *tools.proved.get(self.camera.id, ())])
         verdict = judge(
             self.gap.window,
             target,
@@ -411,7 +417,9 @@ class Fill:
         options, guess = camera.options, request.guess
         shift = timedelta(seconds=guess.shift_s)
         head, tail = bool(sides.head.prints), bool(sides.tail.prints)
-        windows = approach.windows(target, guess, options, head=head, tail=tail, until=self._until)
+        windows = approach.windows(
+            target, guess, options, comparable=head or tail, until=self._until, now=tools.clock.now()
+        )
         on_camera = Window(windows.asked.start + shift, windows.asked.end + shift)
         asked = build_replay_request(opened, on_camera, password=opened.password)
         return ReplayJob(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from anr_watch.coverage import NAME_STEP_S
 from anr_watch.joins.guesses import Guess, key_of
 from anr_watch.model import DeviceClock, ReplayOptions, Window
 from anr_watch.replay.job import Cause, End, Joined, Joint, Side, Unproved
@@ -55,16 +56,18 @@ def requests(
 
 
 def windows(
-    target: Window, guess: Guess, options: ReplayOptions, *, head: bool, tail: bool, until: datetime
+    target: Window, guess: Guess, options: ReplayOptions, *, comparable: bool, until: datetime, now: datetime
 ) -> Windows:
-    """Return what to keep by time and what to ask for; more is asked for only on a side that can be compared.
+    """Return what to keep by time and what to ask for: more on both sides where there is something to compare.
 
-    Nothing after `until` is asked for: the present, or where live recording may have resumed.
+    Nothing after `until` is kept by time: live recording may have it. The margin counts behind the piece, too, when
+    only the pictures before it are known: a clock that runs ahead has them there.
     """
     keep = target.widened(options.lead_s, options.trail_s)
     keep = Window(keep.start, min(keep.end, until))
-    asked = keep.widened(guess.margin_s if head else 0.0, guess.margin_s if tail else 0.0)
-    return Windows(keep, Window(asked.start, max(keep.end, min(asked.end, until))))
+    margin_s = guess.margin_s if comparable else 0.0
+    asked = target.widened(max(options.lead_s, margin_s), max(options.trail_s, margin_s))
+    return Windows(keep, Window(asked.start, max(keep.end, min(asked.end, now))))
 
 
 def goes_on(cause: Cause, request: Request, *, first: bool, zones: bool) -> bool:
@@ -82,12 +85,17 @@ def is_unmatched(clock: DeviceClock | None, now: datetime) -> bool:
     return clock is not None and clock.source == UNMATCHED and now - clock.measured_at < UNMATCHED_FOR
 
 
-def proved(target: Window, placed: Sequence[Window], joins: Mapping[Side, Joined]) -> tuple[Window, ...]:
-    """Return the time of `target` that holds no missing picture although no file covers it, because of exact joins.
+def proved(
+    target: Window, placed: Sequence[Window], joins: Mapping[Side, Joined], *, tail_at: datetime | None
+) -> tuple[Window, ...]:
+    """Return the time around `target` that holds no missing picture although no file covers it, after exact joins.
 
     Clocks and file names may leave time between a file of ours and its neighbour where no picture was ever taken.
+    `tail_at` is when the footage after it begins, as its name says: what it holds begins up to a name step later.
     """
     exact = {side for side, joined in joins.items() if joined.kind is Joint.EXACT}
+    if tail_at is not None and Side.TAIL in exact:
+        target = Window(target.start, max(target.end, tail_at + timedelta(seconds=NAME_STEP_S)))
     found: list[Window] = []
     if placed:
         first, last = min(window.start for window in placed), max(window.end for window in placed)

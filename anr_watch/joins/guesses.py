@@ -13,7 +13,7 @@ from typing import Final
 from anr_watch.replay.device_time import zone_named
 
 HOUR_S: Final = 3600.0  # summer time, forgotten or kept
-WIDE_S: Final = 150.0  # clocks that are not set by NTP drift some seconds a day
+WIDE_S: Final = (45.0, 150.0)  # clocks that are not set by NTP drift some seconds a day; the first costs a third
 SAME_S: Final = 1.0  # shifts closer than this ask for the same seconds
 
 
@@ -55,8 +55,7 @@ def in_order(timezone: str, at: datetime, *, margin_s: float, known_s: float | N
     for guess in wanted:
         if all(abs(guess.shift_s - other.shift_s) >= SAME_S for other in found):
             found.append(guess)
-    if margin_s < WIDE_S:
-        found.append(Guess("wide", 0.0, WIDE_S))
+    found += [Guess("wide", 0.0, wide_s) for wide_s in WIDE_S if wide_s > margin_s]
     return tuple(found)
 
 
