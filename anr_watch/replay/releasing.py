@@ -6,13 +6,42 @@ It decides nothing: `joining` says what is released, and what is no longer wante
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from anr_watch.replay.exactcut import cut_file
-from anr_watch.replay.joining import Release
+from anr_watch.replay.joining import Joining, Release
 from anr_watch.replay.muxer import Written
+
+
+class Staged:
+    """The staged segments of one replay that are neither finished nor removed.
+
+    Raises (from `release`):
+        OSError: the disk is full or broken.
+        BadFragments: a staged file is damaged.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._files: list[str] = []
+
+    def add(self, written: Written) -> None:
+        """Take a closed segment."""
+        self._files.append(written.file)
+
+    def release(self, joining: Joining, *, final: bool) -> Iterator[Written]:
+        """Finish what can be released, one by one, and remove what nobody wants any more."""
+        for release in joining.releases(final=final):
+            done = finish(self._staging, release)
+            self._files.remove(release.written.file)
+            if done is not None:
+                yield done
+        wanted = joining.holds
+        for file in [file for file in self._files if file not in wanted]:
+            _part(self._staging, file).unlink(missing_ok=True)
+            self._files.remove(file)
 
 
 def finish(staging: Path, release: Release) -> Written | None:
@@ -43,16 +72,6 @@ def finish(staging: Path, release: Release) -> Written | None:
     return replace(
         written, start=written.zero + cut.start, end=written.zero + cut.end, bytes=cut.bytes, frames=cut.frames
     )
-
-
-def discard(staging: Path, files: Iterable[str]) -> None:
-    """Remove staged segments that nobody wants.
-
-    Raises:
-        OSError: the disk does not let us.
-    """
-    for file in files:
-        _part(staging, file).unlink(missing_ok=True)
 
 
 def _part(staging: Path, file: str) -> Path:

@@ -6,7 +6,6 @@ replay is over; it starts no process and knows no gap.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,13 +14,12 @@ from typing import Final
 
 import av
 
-from anr_watch.joins.fingerprint import of_annexb, of_length_prefixed
 from anr_watch.model import Window
 from anr_watch.replay.cutter import Cutter, Op, Step
+from anr_watch.replay.ending import Over, why_over
 from anr_watch.replay.feed import Feed
-from anr_watch.replay.fragments import BadFragments
+from anr_watch.replay.formats import Formats
 from anr_watch.replay.job import (
-    Cause,
     End,
     Ended,
     Event,
@@ -36,14 +34,13 @@ from anr_watch.replay.job import (
 )
 from anr_watch.replay.joining import Joining
 from anr_watch.replay.merge import Merge
-from anr_watch.replay.muxer import SegmentWriter, VideoFormat, Written, format_of_sets
-from anr_watch.replay.nalunits import length_size, look_into
-from anr_watch.replay.releasing import discard, finish
+from anr_watch.replay.muxer import SegmentWriter, Written
+from anr_watch.replay.releasing import Staged
 from anr_watch.replay.rtptime import TICKS
 from anr_watch.replay.sound import Sound, sound_for
-from anr_watch.replay.source import PacketSource, Playing
-from anr_watch.replay.stamps import NoTimes, Stamped, Stamper, Unit
-from anr_watch.replay.timeline import Break, Placed, Timeline, TimeWentBack, instant_of, ticks_of
+from anr_watch.replay.source import PacketSource
+from anr_watch.replay.stamps import Stamped, Stamper, Unit
+from anr_watch.replay.timeline import Break, Placed, Timeline, instant_of, ticks_of
 from anr_watch.states import Reason
 
 LOOK_S: Final = 0.1  # how soon a stop or a stall is noticed
@@ -51,15 +48,6 @@ PROGRESS_S: Final = 0.25
 QUIET_END_S: Final = 1.0  # a camera that falls silent with the last picture is at its end, not stalled
 GOODBYE_S: Final = 0.5
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-
-
-class _Over(Exception):  # noqa: N818 - not an error
-    """The replay is over."""
-
-    def __init__(self, cause: Cause, detail: str = "", status: int | None = None) -> None:
-        self.cause, self.detail, self.status = cause, detail, status
-        super().__init__(detail)
 
 
 @dataclass(slots=True)
@@ -90,9 +78,9 @@ class Replay:
         self._joining = Joining(job, self._fingerprint) if job.head or job.tail else None
         # What is joined is staged from the first key frame that comes, and cut when its place is known.
         self._cutter = Cutter(Window(_EVER, job.keep.end) if self._joining else job.keep, job.segment_s)
-        self._staged: list[str] = []
+        self._staged = Staged(job.staging)
         self._pipeline: _Pipeline | None = None
-        self._formats: _Formats | None = None
+        self._formats: Formats | None = None
         self._writer: SegmentWriter | None = None
         self._files = 0
         self._came = 0
@@ -105,7 +93,7 @@ class Replay:
         try:
             while True:
                 self._round()
-        except _Over as over:
+        except Over as over:
             ended = self._wind_up(over)
         self._feed.stop(0.0 if ended.cause is Reason.STALLED else GOODBYE_S)
         return ended
@@ -119,7 +107,7 @@ class Replay:
             elif self._pipeline is not None:
                 self._cut(self._pipeline.timeline.tick())
         except Exception as error:
-            over = _why_not(error)
+            over = why_over(error)
             if over is None:
                 raise
             raise over from None
@@ -127,7 +115,7 @@ class Replay:
         if self._cutter.done or (joining is not None and (joining.complete or joining.suspect)):
             raise self._reached_the_end()
         if self._stop.is_set():
-            raise _Over(End.STOPPED)
+            raise Over(End.STOPPED)
         if ended and not units:
             raise self._source_ended()
         self._watch()
@@ -186,7 +174,7 @@ class Replay:
                 sound = sound_for(playing.audio)
             except (av.FFmpegError, ValueError):
                 sound = None  # footage without sound is worth more than none
-        self._formats = _Formats(playing)
+        self._formats = Formats(playing)
         stamper = Stamper(playing.clock_rates)
         after_s = (self._feed.first_at or self._monotonic()) - self._started
         video = playing.video
@@ -218,20 +206,12 @@ class Replay:
             self._ready(writer.close())
             return
         staged = writer.stage()
-        self._staged.append(staged.file)
+        self._staged.add(staged)
         self._joining.hold(staged)
 
     def _release(self, joining: Joining, *, final: bool) -> None:
-        """Finish the staged segments that can be released, and remove those that nobody wants any more."""
-        for release in joining.releases(final=final):
-            done = finish(self._job.staging, release)
-            self._staged.remove(release.written.file)
-            if done is not None:
-                self._ready(done)
-        gone = [file for file in self._staged if file not in joining.holds]
-        if gone:
-            discard(self._job.staging, gone)
-            self._staged = [file for file in self._staged if file not in gone]
+        for done in self._staged.release(joining, final=final):
+            self._ready(done)
 
     def _ready(self, done: Written) -> None:
         if self._pipeline is None:
@@ -263,39 +243,33 @@ class Replay:
         return head_at + timedelta(microseconds=round(since * 100 / 9))
 
     def _fingerprint(self, unit: Unit) -> bytes:
-        playing = self._feed.playing
-        if playing is None:
-            return b""
-        if playing.annexb:
-            return of_annexb(bytes(unit.payload), playing.video.codec)
-        size = length_size(playing.video.codec, playing.extradata)
-        return of_length_prefixed(bytes(unit.payload), size, playing.video.codec)
+        return b"" if self._formats is None else self._formats.fingerprint(unit)
 
     # Ends.
 
-    def _reached_the_end(self) -> _Over:
+    def _reached_the_end(self) -> Over:
         if self._joining is not None and self._joining.suspect:
-            return _Over(End.SUSPECT, self._joining.suspect)
+            return Over(End.SUSPECT, self._joining.suspect)
         doubt = self._cutter.doubt
         if doubt is not None:
             by_s = doubt.by / TICKS
             at = instant_of(doubt.at)
-            return _Over(
+            return Over(
                 Reason.CUT_SHORT, f"time stamps jumped by {by_s:.1f} s at {at:%H:%M:%S}, beyond what was asked for"
             )
         if self._cutter.kept == 0:
-            return _Over(Reason.NO_FOOTAGE, "what came lies after the window")
-        return _Over(End.WINDOW)
+            return Over(Reason.NO_FOOTAGE, "what came lies after the window")
+        return Over(End.WINDOW)
 
-    def _source_ended(self) -> _Over:
+    def _source_ended(self) -> Over:
         failure = self._feed.failure
         if failure is not None and (self._came == 0 or failure.reason in {Reason.STALLED, Reason.BAD_MEDIA}):
-            return _Over(failure.reason, failure.detail, failure.status)
+            return Over(failure.reason, failure.detail, failure.status)
         if failure is not None:
-            return _Over(End.EOF, "the connection broke")
+            return Over(End.EOF, "the connection broke")
         if self._came == 0:
-            return _Over(Reason.NO_FOOTAGE, "the camera played nothing")
-        return _Over(End.EOF, "the camera ended the replay")
+            return Over(Reason.NO_FOOTAGE, "the camera played nothing")
+        return Over(End.EOF, "the camera ended the replay")
 
     def _watch(self) -> None:
         if self._feed.first_at is None:
@@ -303,9 +277,9 @@ class Replay:
             return
         silent_s = self._feed.silent_s()
         if silent_s >= QUIET_END_S and self._complete(missing_frames=2, playing=True):
-            raise _Over(End.WINDOW, "the camera fell silent with the end of the window")
+            raise Over(End.WINDOW, "the camera fell silent with the end of the window")
         if silent_s >= self._job.stall_timeout_s:
-            raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
+            raise Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
 
     def _watch_opening(self) -> None:
         now = self._monotonic()
@@ -313,9 +287,9 @@ class Replay:
             if self._feed.connected:
                 self._connected_at = now
             elif now - self._started >= self._job.connect_timeout_s and not self._feed.ended:
-                raise _Over(Reason.UNREACHABLE, f"no connection within {self._job.connect_timeout_s:g} s")
+                raise Over(Reason.UNREACHABLE, f"no connection within {self._job.connect_timeout_s:g} s")
         elif now - self._connected_at >= 2 * self._job.stall_timeout_s:
-            raise _Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
+            raise Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
 
     def _complete(self, *, missing_frames: int, playing: bool) -> bool:
         last, end = self._cutter.last_end, ticks_of(self._job.keep.end)
@@ -323,7 +297,7 @@ class Replay:
             end = min(self._joining.reach, ticks_of(self._job.asked.end)) if playing else self._joining.wanted_end
         return last is not None and last >= end - missing_frames * self._cutter.frame_ticks
 
-    def _wind_up(self, over: _Over) -> Ended:
+    def _wind_up(self, over: Over) -> Ended:
         """Write what is still held back, finish the open segment and say how it ended."""
         pipeline = self._pipeline
         try:
@@ -336,12 +310,12 @@ class Replay:
                 self._do(step)
             over = self._join_up(over)
         except Exception as error:
-            broken = _why_not(error)
+            broken = why_over(error)
             if broken is None:
                 raise
             over = broken
         if over.cause is End.EOF and self._complete(missing_frames=1, playing=False):
-            over = _Over(End.WINDOW)
+            over = Over(End.WINDOW)
         return Ended(
             cause=over.cause,
             detail=over.detail[:300],
@@ -351,7 +325,7 @@ class Replay:
             status=over.status,
         )
 
-    def _join_up(self, over: _Over) -> _Over:
+    def _join_up(self, over: Over) -> Over:
         """Decide what is still open about the joins and release the rest; return how the replay ended after that."""
         joining = self._joining
         if self._pipeline is None:
@@ -365,8 +339,8 @@ class Replay:
             self._emit(joined)
         self._release(joining, final=True)
         if joining.suspect:
-            return _Over(End.SUSPECT, joining.suspect)
-        return _Over(End.WINDOW) if joining.complete and in_order else over
+            return Over(End.SUSPECT, joining.suspect)
+        return Over(End.WINDOW) if joining.complete and in_order else over
 
     def _drain(self, pipeline: _Pipeline) -> None:
         if pipeline.merge is None or pipeline.sound is None:
@@ -388,48 +362,8 @@ class Replay:
             self._emit(Progress(self._feed.bytes, self._until()))
 
 
-class _Formats:
-    """How each key frame is coded: from the parameter sets in front of it, or those of the session description."""
-
-    def __init__(self, playing: Playing) -> None:
-        self._codec = playing.video.codec
-        self._format: VideoFormat | None = None if playing.annexb else playing.video
-        self._sets = look_into(self._codec, playing.extradata).sets if playing.annexb else {}
-
-    def of(self, unit: Unit) -> VideoFormat:
-        if unit.front is None:
-            if self._format is None:
-                raise ValueError("a key frame nobody looked into")
-            return self._format
-        sets = {**self._sets, **unit.front.sets}
-        if self._format is None or sets != self._sets:
-            self._format = format_of_sets(self._codec, sets, bytes(unit.payload))
-            self._sets = sets
-        return self._format
-
-
 def _earlier(item: Placed | Break, ticks: int) -> Placed | Break:
     """Return the same on the recorder's clock."""
     if isinstance(item, Break):
         return Break(item.at - ticks, item.by, proven=item.proven)
     return Placed(item.pts - ticks, item.dts - ticks, item.unit)
-
-
-def _why_not(error: Exception) -> _Over | None:
-    """Return the end an exception means, None for a mistake of ours."""
-    match error:
-        case _Over():
-            return error
-        case TimeWentBack():
-            return _Over(Reason.CUT_SHORT, str(error))
-        case NoTimes() | BadFragments():
-            return _Over(Reason.BAD_MEDIA, str(error))
-        case av.FFmpegError():
-            return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")
-        case OSError():
-            reason = Reason.DISK_FULL if error.errno in _FULL else Reason.STORAGE
-            return _Over(reason, f"staging: {error.strerror}")
-        case MemoryError():
-            return _Over(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take")
-        case _:
-            return None
