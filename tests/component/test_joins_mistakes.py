@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 
+from anr_watch import cli
 from anr_watch.camera.film import FilmSpec
 from anr_watch.model import ReplayOptions
 from anr_watch.states import Reason
@@ -196,3 +198,30 @@ def test_a_recorder_cut_off_amid_reordered_pictures_misses_nothing(tmp_path):
                 assert proof.double <= (1 if site.is_torn(lost) else 0), (number, proof)
 
     asyncio.run(run())
+
+
+def test_status_and_the_retained_state_tell_the_clock(tmp_path, capsys):
+    async def run():
+        async with Site(tmp_path, FILM, clock_offset_s=3600.0, messages=True) as site:
+            whole(site, await one(site, DAY))
+            rows = await site.store.outbox(0, 1000)
+            states = [orjson.loads(row.message.payload) for row in rows if row.message.topic.endswith("/state")]
+            return states[-1], site.settings, site.camera.rtsp_port
+
+    state, settings, port = asyncio.run(run())
+    assert state["clock"]["samples"] == 1
+    assert abs(state["clock"]["offset_s"] - 3600) < 1.5
+    assert (state["last"]["join_head"], state["last"]["join_tail"]) == ("exact", "exact")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[database]\npath = "{settings.database.path}"\nmode = "standalone"\n'
+        f'[recordings]\npath = "{settings.recordings.path}"\n'
+        f'[[camera]]\nid = "cam0"\naddress = "127.0.0.1"\nrtsp_port = {port}\n'
+    )
+    assert cli.main(["--config", str(config), "--json", "status"]) == 0
+    (camera,) = orjson.loads(capsys.readouterr().out)["cameras"]
+    assert camera["clock"]["device"] == f"127.0.0.1:{port}"
+    assert abs(camera["clock"]["offset_s"] - 3600) < 1.5
+    assert camera["last"]["join_head"] == "exact"
+    assert cli.main(["--config", str(config), "status"]) == 0
+    assert re.search(r"\+(3599|3600)\.\d s, ", capsys.readouterr().out)
