@@ -22,6 +22,7 @@ from anr_watch.replay.stamps import Unit
 from anr_watch.replay.timeline import Break, Placed, ticks_of
 
 SLACK_TICKS: Final = 10 * TICKS  # the tail is this near to where a found head lets it be expected: names are coarse
+_COARSE_TICKS: Final = 3 * TICKS
 _CLEAR_TICKS: Final = TICKS  # footage covers an instant if it goes this far beyond it
 _GRAIN_TICKS: Final = (
     45  # instants are cut off to microseconds: a picture that begins so shortly before is not inside
@@ -54,9 +55,10 @@ class Joining:
         self._tail_at = self._keep_end if job.tail_at is None else ticks_of(job.tail_at)
         before = max(0, self._keep_start - ticks_of(job.asked.start))
         after = max(0, ticks_of(job.asked.end) - self._keep_end)
-        self._head_until = max(self._keep_start, self._head_at) + before
-        self._tail_from = min(self._keep_end, self._tail_at) - after
-        self._tail_until = max(self._keep_end, self._tail_at) + after
+        # A clock may be off by the whole margin, and the recorder's names by seconds more.
+        self._head_until = max(self._keep_start, self._head_at) + before + _COARSE_TICKS
+        self._tail_from = min(self._keep_end, self._tail_at) - after - _COARSE_TICKS
+        self._tail_until = max(self._keep_end, self._tail_at) + after + _COARSE_TICKS
         self._head, self._tail = HeadSearch(job.head), TailSearch(job.tail)
         self._few = {Side.HEAD: run_needed(job.head) == 0, Side.TAIL: run_needed(job.tail) == 0}
         self.head: Joined | None = None if job.head else Joined(Side.HEAD, Joint.NONE)
@@ -186,7 +188,7 @@ class Joining:
         self._seen, self._seen_end = item.pts, item.end
         if self._first is None:
             self._first = item.pts
-        look_for_tail = self.tail is None and item.pts >= self._tail_from
+        look_for_tail = self.tail is None and (self.head is None or item.pts >= self._tail_from)
         if self.head is not None and not look_for_tail:
             return
         fingerprint = self._print_of(item.unit)
@@ -205,7 +207,8 @@ class Joining:
         if place is not None:
             self._head_cut, self.anchor = place.cut, self._head_at - place.cut
             self._tail.forget_before(place.cut)
-            self._tail_until = min(self._tail_until, self._tail_at - self.anchor + SLACK_TICKS)
+            expected = self._tail_at - self.anchor
+            self._tail_from, self._tail_until = expected - SLACK_TICKS, min(self._tail_until, expected + SLACK_TICKS)
             if place.damaged:
                 detail = f"the last {place.damaged} recorded differ"
             self.head = Joined(Side.HEAD, Joint.EXACT, self._offset_s(self._head_at, place.cut), place.run, detail)
