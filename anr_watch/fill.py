@@ -31,8 +31,8 @@ from anr_watch.coverage import missing, trusted
 from anr_watch.errors import ParseError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.footage.boxes import read_facts
 from anr_watch.footage.folder import Between, Recordings
-from anr_watch.joins import approach, clocks, guesses, neighbours
-from anr_watch.joins.neighbours import Neighbours
+from anr_watch.joins import approach, clocks, guesses
+from anr_watch.joins.neighbours import Neighbours, beside
 from anr_watch.kernel_events import fill_event
 from anr_watch.log import Repeated
 from anr_watch.model import Attempt, Camera, Coverage, DeviceClock, Gap, Segment, Window, merge
@@ -55,12 +55,6 @@ LENGTH_TOLERANCE_S = 1.0
 PLAUSIBLE = timedelta(minutes=5)
 # Fills of one camera whose proofs are remembered: overlapping rows of one outage follow each other at once.
 PROVED_KEPT = 32
-# Footage that ends or begins farther than this from a piece does not border it.
-BORDER_S = 5.0
-# A recorder with ffmpeg opens its first file 2.1 to 2.9 s after its first picture (measured), at a slow camera 4 s.
-RESUMING = timedelta(seconds=4)
-# A file that nothing can be read of for so long is no live recording.
-GROWS_S = 60.0
 # Less than this is not worth a request of its own.
 SHORTEST = timedelta(seconds=1)
 # Footage that reaches into a gap may have begun this long before it: the longest segment anybody records.
@@ -185,8 +179,9 @@ class Fill:
         if not pieces:
             return await self._settle(covered_verdict(self.gap.window), None)
         target = choose_target(pieces, tools.settings.fills.max_request_s)
-        self._sides = await asyncio.to_thread(self._look_around, target, segments)
-        self._until = await asyncio.to_thread(self._open_end, target)
+        self._sides, self._until = await asyncio.to_thread(
+            beside, tools.recordings, self.camera, target, segments, tools.clock.now()
+        )
         if self._until <= target.start + SHORTEST:
             return None  # where live recording resumed will be seen in a moment
         target = Window(target.start, min(target.end, self._until))
@@ -312,31 +307,6 @@ class Fill:
         finally:
             self._running = None
 
-    def _look_around(self, target: Window, segments: list[Segment]) -> Neighbours:
-        """Return the recorded pictures on both sides of the target (blocking)."""
-        if self.camera.options.margin_s <= 0:
-            return Neighbours()
-        recordings = self._tools.recordings
-        folder, depth = recordings.camera_folder(self.camera.id), recordings.pattern.depth + 1
-        paths = [(segment, folder.joinpath(*Path(segment.path).parts[-depth:])) for segment in segments]
-        return neighbours.look(target, paths, reach_s=BORDER_S)
-
-    def _open_end(self, target: Window) -> datetime:
-        """Return until when footage may be asked for (blocking).
-
-        Where live recording resumed can be seen some seconds later only: a recorder looks into the stream before it
-        opens a file, and writes to it in steps. What it may already have is left to the next try, which joins it.
-        """
-        now, recordings = self._tools.clock.now(), self._tools.recordings
-        if self._sides.tail.prints or not self.camera.records_always or self.camera.options.margin_s <= 0:
-            return now
-        recent = max(target.start, now - timedelta(seconds=GROWS_S))
-        for start in recordings.starts(self.camera.id, Window(recent, now)) if recent < now else ():
-            file = recordings.file_at(self.camera.id, start)
-            if file is not None and recordings.segment_of(file, self.camera.id, "") is None:
-                return start - RESUMING  # nothing can be read of it yet
-        return now - RESUMING
-
     async def _ask(self, target: Window) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
         tools, options = self._tools, self.camera.options
@@ -356,6 +326,8 @@ class Fill:
         nothing: ReplayEnd | None = None  # the camera has no footage where it was asked first
         suspects = 0
         for number, request in enumerate(requests):
+            if nothing is not None and not request.guess.zone:
+                continue  # only a wrong zone asks for where there is nothing
             job = await self._job(opened, target, request)
             ended = await self._run(job)
             if self.stopping or not approach.goes_on(ended.cause, request, first=number == 0, zones=zones):
@@ -365,9 +337,9 @@ class Fill:
                 suspects += 1
             elif number == 0:
                 nothing = self._end_of(ended)
-                zones = False
+                continue
             await self._rule_out(request.guess)
-        if nothing is not None and not suspects:
+        if nothing is not None:
             return nothing
         return ReplayEnd(Reason.WRONG_FOOTAGE, "it does not show the pictures recorded beside the gap")
 
@@ -384,7 +356,7 @@ class Fill:
     async def _rule_out(self, guess: guesses.Guess) -> None:
         """Note that the footage found with a guess is not the right one."""
         LOG.info(
-            "other footage than was recorded beside the gap",
+            "not the footage that was recorded beside the gap",
             extra={"camera": self.camera.id, "gap": self.gap.id, "clock": guess.name, "shift_s": guess.shift_s},
         )
         await self._tools.store.note_guess(self.gap.id, guesses.key_of(guess))

@@ -16,14 +16,19 @@ from typing import Final
 
 from anr_watch.coverage import CONTIGUOUS_S
 from anr_watch.errors import ParseError
+from anr_watch.footage.folder import Recordings
 from anr_watch.footage.samples import PictureFile, Sample, Shown
 from anr_watch.joins.fingerprint import of_length_prefixed
-from anr_watch.model import Segment, Window
+from anr_watch.model import Camera, Segment, Window
 
 _LOG = getLogger(__name__)
 MOST_PICTURES: Final = 120  # 8 s at 15 per second, 5 s at 25: some groups of pictures
 MOST_BYTES: Final = 4 << 20  # of pictures that are read; about 5 ms of hashing
 FEWEST: Final = 12  # so many whatever they weigh
+BORDER_S: Final = 5.0  # footage that ends or begins farther than this from a piece does not border it
+# A recorder with ffmpeg opens its first file 2.1 to 2.9 s after its first picture (measured), at a slow camera 4 s.
+RESUMING: Final = timedelta(seconds=4)
+GROWS_S: Final = 60.0  # a file that nothing can be read of for so long is no live recording
 _FILES: Final = 8  # a recorder with files of a second each
 _TORN: Final = 5  # pictures at the end that a group of reordered ones can have left: four in a row and their anchor
 _CODECS: Final = ("h264", "hevc")
@@ -53,6 +58,34 @@ class Neighbours:
     def known(self) -> bool:
         """Whether there is anything a replay can be compared with."""
         return bool(self.head.prints or self.tail.prints)
+
+
+def beside(
+    recordings: Recordings, camera: Camera, piece: Window, segments: Iterable[Segment], now: datetime
+) -> tuple[Neighbours, datetime]:
+    """Return what borders a missing piece of a camera, and until when footage may be asked for."""
+    if camera.options.margin_s <= 0:
+        return Neighbours(), now
+    folder, depth = recordings.camera_folder(camera.id), recordings.pattern.depth + 1
+    paths = [(segment, folder.joinpath(*Path(segment.path).parts[-depth:])) for segment in segments]
+    sides = look(piece, paths, reach_s=BORDER_S)
+    if sides.tail.prints or not camera.records_always:
+        return sides, now
+    return sides, _open_end(recordings, camera, piece, now)
+
+
+def _open_end(recordings: Recordings, camera: Camera, piece: Window, now: datetime) -> datetime:
+    """Return until when live recording can not have resumed.
+
+    Where it resumed can be seen some seconds later only: a recorder looks into the stream before it opens a file, and
+    writes to it in steps. What it may already have is left to the next try, which finds its first pictures.
+    """
+    recent = max(piece.start, now - timedelta(seconds=GROWS_S))
+    for start in recordings.starts(camera.id, Window(recent, now)) if recent < now else ():
+        file = recordings.file_at(camera.id, start)
+        if file is not None and recordings.segment_of(file, camera.id, "") is None:
+            return start - RESUMING  # nothing can be read of it yet
+    return now - RESUMING
 
 
 def look(piece: Window, recorded: Iterable[tuple[Segment, Path]], *, reach_s: float) -> Neighbours:
