@@ -148,6 +148,7 @@ class Fill:
         self._rejected = ""
         self._sides = Neighbours()
         self._joins: dict[Side, Joined] = {}
+        self._jumps: list[datetime] = []
         self._placed: list[Window] = []
         self._until = tools.clock.now()
         self._name_before: datetime | None = None  # of the file of ours that was placed last
@@ -202,7 +203,17 @@ class Fill:
         tools.announcements.nothing_runs(self.camera.id)
         if not self._rejected:
             proved = tools.proved.setdefault(self.camera.id, deque(maxlen=PROVED_KEPT))
-            proved.extend(approach.proved(target, self._placed, self._joins, tail_at=self._sides.tail.at))
+            sides = self._sides
+            proved.extend(
+                approach.proved(
+                    target,
+                    self._placed,
+                    self._joins,
+                    head_at=sides.head.at,
+                    tail_at=sides.tail.at,
+                    jumps=self._jumps,
+                )
+            )
         after = merge([*trusted(await self._recorded()), *tools.proved.get(self.camera.id, ())])
         verdict = judge(
             self.gap.window,
@@ -345,6 +356,7 @@ class Fill:
 
     async def _run(self, job: ReplayJob) -> Ended:
         self._joins.clear()
+        self._jumps.clear()
         async with self._tools.workers.replay(job) as running:
             self._running = running
             await self._stop_if_asked(running)
@@ -431,6 +443,7 @@ class Fill:
                     self._note(bytes=max(event.bytes, self.attempt.bytes if self.attempt else 0))
                     return event
                 case Jump():
+                    self._jumps.append(event.at)
                     at = event.at.isoformat()
                     LOG.info(
                         "time jump",

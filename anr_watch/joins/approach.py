@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from anr_watch.coverage import NAME_STEP_S
+from anr_watch.coverage import NAME_STEP_S, SMALLEST_HOLE_S
 from anr_watch.joins.guesses import Guess, key_of
 from anr_watch.model import DeviceClock, ReplayOptions, Window
 from anr_watch.replay.job import Cause, End, Joined, Joint, Side, Unproved
@@ -86,12 +86,20 @@ def is_unmatched(clock: DeviceClock | None, now: datetime) -> bool:
 
 
 def proved(
-    target: Window, placed: Sequence[Window], joins: Mapping[Side, Joined], *, tail_at: datetime | None
+    target: Window,
+    placed: Sequence[Window],
+    joins: Mapping[Side, Joined],
+    *,
+    head_at: datetime | None,
+    tail_at: datetime | None,
+    jumps: Sequence[datetime] = (),
 ) -> tuple[Window, ...]:
     """Return the time around `target` that holds no missing picture although no file covers it, after exact joins.
 
     Clocks and file names may leave time between a file of ours and its neighbour where no picture was ever taken.
-    `tail_at` is when the footage after it begins, as its name says: what it holds begins up to a name step later.
+    `head_at` is when the footage before it ends, `tail_at` when the one after it begins, as its name says: what it
+    holds begins up to a name step later. `jumps` are where the replay's time was not continuous: holes of the
+    camera's own storage stay missing.
     """
     exact = {side for side, joined in joins.items() if joined.kind is Joint.EXACT}
     if tail_at is not None and Side.TAIL in exact:
@@ -99,11 +107,13 @@ def proved(
     found: list[Window] = []
     if placed:
         first, last = min(window.start for window in placed), max(window.end for window in placed)
-        if Side.HEAD in exact and target.start < first:
+        begins = head_at is not None and abs((first - head_at).total_seconds()) <= SMALLEST_HOLE_S
+        if Side.HEAD in exact and begins and target.start < first:
             found.append(Window(target.start, first))
-        if Side.TAIL in exact and last < target.end:
+        ends = all(abs((last - jump).total_seconds()) > NAME_STEP_S for jump in jumps)
+        if Side.TAIL in exact and ends and last < target.end:
             found.append(Window(last, target.end))
-    elif exact == {Side.HEAD, Side.TAIL}:
+    elif exact == {Side.HEAD, Side.TAIL} and not jumps:
         found.append(target)
     return tuple(found)
 

@@ -67,19 +67,22 @@ def joined(head=Joint.NONE, tail=Joint.NONE, **offsets):
 
 
 @pytest.mark.parametrize(
-    ("joins", "placed", "tail_at", "time"),
+    ("joins", "placed", "tail_at", "jumps", "time"),
     [
-        (joined(), [w(1, 50)], None, ()),
-        (joined(Joint.TIME, Joint.TIME), [w(1, 50)], at(60), ()),
-        (joined(Joint.EXACT), [w(1, 50)], None, (w(0, 1),)),
-        (joined(Joint.TIME, Joint.EXACT), [w(1, 30), w(30, 50)], at(59), (w(50, 60),)),
-        (joined(Joint.EXACT, Joint.EXACT), [w(1, 30), w(40, 50)], at(63), (w(0, 1), w(50, 64))),
-        (joined(Joint.EXACT, Joint.EXACT), [], at(55), (w(0, 60),)),
-        (joined(Joint.EXACT, Joint.TIME), [], at(55), ()),
+        (joined(), [w(1, 50)], None, [], ()),
+        (joined(Joint.TIME, Joint.TIME), [w(1, 50)], at(60), [], ()),
+        (joined(Joint.EXACT), [w(1, 50)], None, [], (w(0, 1),)),
+        (joined(Joint.EXACT), [w(9, 50)], None, [at(1)], ()),  # a hole right behind the pictures before the piece
+        (joined(Joint.TIME, Joint.EXACT), [w(1, 30), w(30, 50)], at(59), [], (w(50, 60),)),
+        (joined(Joint.EXACT, Joint.EXACT), [w(1, 30), w(40, 50)], at(63), [at(30)], (w(0, 1), w(50, 64))),
+        (joined(Joint.EXACT, Joint.EXACT), [w(1, 30)], at(59), [at(30)], (w(0, 1),)),  # a hole before the tail
+        (joined(Joint.EXACT, Joint.EXACT), [], at(55), [], (w(0, 60),)),
+        (joined(Joint.EXACT, Joint.EXACT), [], at(55), [at(2)], ()),
+        (joined(Joint.EXACT, Joint.TIME), [], at(55), [], ()),
     ],
 )
-def test_what_exact_joins_prove(joins, placed, tail_at, time):
-    assert proved(w(0, 60), placed, joins, tail_at=tail_at) == time
+def test_what_exact_joins_prove(joins, placed, tail_at, jumps, time):
+    assert proved(w(0, 60), placed, joins, head_at=at(1), tail_at=tail_at, jumps=jumps) == time
 
 
 def test_the_head_measures_the_clock_and_else_the_tail():
