@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from anr_watch.clock import Clock
-from anr_watch.model import Attempt, CameraFacts, Gap, Message
+from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message
 from anr_watch.mqtt.events import Announcer
 from anr_watch.presence import Change, PresenceBook
 from anr_watch.states import Presence, Reason
@@ -31,10 +31,23 @@ class Announcements:
         self._announcer, self._book, self._clock = announcer, book, clock
         self._current: dict[str, Attempt] = {}
         self._parked: Mapping[str, Reason] = {}
+        self._clocks: dict[str, DeviceClock] = {}
 
     def note_parked(self, parked: Mapping[str, Reason]) -> None:
         """Take over which cameras are parked, for the states that go out from now on."""
         self._parked = dict(parked)
+
+    def note_clocks(self, clocks: Mapping[str, DeviceClock]) -> None:
+        """Take over the measured clocks by camera, for the states that go out from now on."""
+        self._clocks = dict(clocks)
+
+    def clock_measured(self, camera_id: str, clock: DeviceClock, *, before_s: float | None) -> Announce:
+        """A join measured a camera's clock; `before_s` is what was believed, where people want to know."""
+        self._clocks[camera_id] = clock
+        events: tuple[Message, ...] = ()
+        if before_s is not None:
+            events = self._announcer.clock_corrected(camera_id, at=self._clock.now(), clock=clock, before_s=before_s)
+        return lambda facts: (*events, *self.state(facts))
 
     def gap_detected(self, origin: str) -> Callable[[Gap, CameraFacts], Sequence[Message]]:
         """A row was registered, or made longer, by us."""
@@ -103,4 +116,5 @@ class Announcements:
             facts=facts,
             current=self._current.get(facts.camera_id),
             parked=self._parked.get(facts.camera_id),
+            clock=self._clocks.get(facts.camera_id),
         )

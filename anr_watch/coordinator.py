@@ -22,8 +22,9 @@ from anr_watch.fill import Tools, Trigger
 from anr_watch.footage.indexer import Indexer
 from anr_watch.holes import Holes
 from anr_watch.log import Repeated
-from anr_watch.model import Camera
+from anr_watch.model import Camera, DeviceClock
 from anr_watch.presence import Change, Evidence, PresenceBook
+from anr_watch.replay.urls import device_of
 from anr_watch.scheduler import Scheduler
 from anr_watch.states import Presence, Reason
 from anr_watch.store import Look, Parked
@@ -67,6 +68,17 @@ def fingerprint(camera: Camera) -> str:
     return hashlib.sha256(repr((parts, secrets)).encode()).hexdigest()
 
 
+def _clocks_of(cameras: Mapping[str, Camera], clocks: Mapping[str, DeviceClock]) -> dict[str, DeviceClock]:
+    """Return the measured clocks by camera."""
+    found: dict[str, DeviceClock] = {}
+    for camera in cameras.values():
+        with contextlib.suppress(ReplayRefused):  # nothing to ask: no device
+            clock = clocks.get(str(device_of(camera)))
+            if clock is not None and clock.samples:
+                found[camera.id] = clock
+    return found
+
+
 class Coordinator:
     """See the module. `run` is the loop; everything else may be called from the same event loop.
 
@@ -88,6 +100,7 @@ class Coordinator:
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
+        self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
         self.cameras: Mapping[str, Camera] = {}
 
     @property
@@ -126,6 +139,7 @@ class Coordinator:
             StoreUnavailable: the database cannot be used.
         """
         now = self._tools.clock.now()
+        self._clocks = await self._tools.store.clocks()
         for gap_id, wait in (await self._tools.store.waits(now=now)).items():
             if wait.next_at is not None:
                 self.scheduler.remember(gap_id, wait.reason, wait.tries, (wait.next_at - now).total_seconds())
@@ -187,6 +201,9 @@ class Coordinator:
             LOG.warning("row ignored: %s", why, extra={"row": row_id})
         self.cameras = look.cameras
         self._book.set_cameras(look.cameras)
+        if self._clocks:
+            self.announcements.note_clocks(_clocks_of(look.cameras, self._clocks))
+            self._clocks = {}
         self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
 
     # -- presence ---------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -29,16 +30,18 @@ from anr_watch.config import Settings
 from anr_watch.coverage import missing, trusted
 from anr_watch.errors import ParseError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.footage.boxes import read_facts
-from anr_watch.footage.folder import Recordings
+from anr_watch.footage.folder import Between, Recordings
+from anr_watch.joins import approach, clocks, guesses
+from anr_watch.joins.neighbours import Neighbours, beside
 from anr_watch.kernel_events import fill_event, is_news
 from anr_watch.log import Repeated
-from anr_watch.model import Attempt, Camera, Coverage, Gap, Segment, Window
+from anr_watch.model import Attempt, Camera, Coverage, DeviceClock, Gap, Segment, Window, merge
 from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
-from anr_watch.replay.job import End, Ended, Jump, Opened, Progress, ReplayJob, SegmentReady
+from anr_watch.replay.job import End, Ended, Joined, Joint, Jump, Opened, Progress, ReplayJob, SegmentReady, Side
 from anr_watch.replay.process import Workers
 from anr_watch.replay.running import Running
 from anr_watch.replay.secrets import open_camera
-from anr_watch.replay.urls import build_replay_request
+from anr_watch.replay.urls import build_replay_request, device_of
 from anr_watch.states import POLICY, Follow, Presence, Reason
 from anr_watch.store import Settled, Settlement, Store
 from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
@@ -50,6 +53,10 @@ T = TypeVar("T")
 LENGTH_TOLERANCE_S = 1.0
 # Footage this far outside the asked window is not what was asked for (a camera's clock may be minutes off).
 PLAUSIBLE = timedelta(minutes=5)
+# Fills of one camera whose proofs are remembered: overlapping rows of one outage follow each other at once.
+PROVED_KEPT = 32
+# Less than this is not worth a request of its own.
+SHORTEST = timedelta(seconds=1)
 # Footage that reaches into a gap may have begun this long before it: the longest segment anybody records.
 AROUND_S = 900.0
 
@@ -78,6 +85,8 @@ class Tools:
     workers: Workers
     announcements: Announcements
     at_step: Callable[[Step], None] = lambda _step: None
+    # Time beside files of ours, by camera, in which exact joins proved that no picture is missing; rows may overlap.
+    proved: dict[str, deque[Window]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,12 @@ class Fill:
         self._running: Running | None = None
         self._answered = False
         self._rejected = ""
+        self._sides = Neighbours()
+        self._joins: dict[Side, Joined] = {}
+        self._jumps: list[datetime] = []
+        self._placed: list[Window] = []
+        self._until = tools.clock.now()
+        self._name_before: datetime | None = None  # of the file of ours that was placed last
         self._asked_at = tools.clock.now()
         self._live_start: datetime | None = None
         self.stopping = False
@@ -157,7 +172,7 @@ class Fill:
         """
         tools = self._tools
         segments = await self._recorded()
-        before = trusted(segments)
+        before = merge([*trusted(segments), *tools.proved.get(self.camera.id, ())])
         self._live_start = max((s.window.start for s in segments if self._borders(s)), default=None)
         wanted = fillable(
             self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
@@ -167,6 +182,12 @@ class Fill:
         if not pieces:
             return await self._settle(covered_verdict(self.gap.window), None)
         target = choose_target(pieces, tools.settings.fills.max_request_s)
+        self._sides, self._until = await asyncio.to_thread(
+            beside, tools.recordings, self.camera, target, segments, tools.clock.now()
+        )
+        if self._until <= target.start + SHORTEST:
+            return None  # where live recording resumed will be seen in a moment
+        target = Window(target.start, min(target.end, self._until))
         if not await self._begin(target):
             return None
         try:
@@ -182,7 +203,20 @@ class Fill:
         tools = self._tools
         self.settling = True
         tools.announcements.nothing_runs(self.camera.id)
-        after = trusted(await self._recorded())
+        if not self._rejected:
+            proved = tools.proved.setdefault(self.camera.id, deque(maxlen=PROVED_KEPT))
+            sides = self._sides
+            proved.extend(
+                approach.proved(
+                    target,
+                    self._placed,
+                    self._joins,
+                    head_at=sides.head.at,
+                    tail_at=sides.tail.at,
+                    jumps=self._jumps,
+                )
+            )
+        after = merge([*trusted(await self._recorded()), *tools.proved.get(self.camera.id, ())])
         verdict = judge(
             self.gap.window,
             target,
@@ -279,30 +313,113 @@ class Fill:
                     Reason.DISK_FULL,
                     f"{room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
                 )
-            job = await self._job(target)
-            async with tools.workers.replay(job) as running:
-                self._running = running
-                await self._stop_if_asked(running)
-                ended = await self._take(running)
+            return await self._ask(target)
         except ReplayRefused as error:
             return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
         except StorageError as error:
             return ReplayEnd(Reason.DISK_FULL if error.full else Reason.STORAGE, str(error))
         finally:
             self._running = None
-        return self._end_of(ended)
 
-    async def _job(self, target: Window) -> ReplayJob:
-        tools, camera, fills = self._tools, self.camera, self._tools.settings.fills
-        options = camera.options
-        opened = await asyncio.to_thread(open_camera, camera, tools.settings.secret_key)
-        keep = target.widened(options.lead_s, options.trail_s)
-        keep = Window(keep.start, min(keep.end, tools.clock.now()))
-        request = build_replay_request(opened, keep, password=opened.password)
+    async def _ask(self, target: Window) -> ReplayEnd:
+        """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
+        tools, options = self._tools, self.camera.options
+        opened = await asyncio.to_thread(open_camera, self.camera, tools.settings.secret_key)
+        device = str(device_of(opened))
+        clock = (await tools.store.clocks()).get(device)
+        known_s = clock.offset_s if clock is not None and clock.samples else None
+        every = guesses.in_order(options.timezone, target.start, margin_s=options.margin_s, known_s=known_s)
+        requests = approach.requests(
+            every,
+            comparable=self._sides.known,
+            tried=await tools.store.guessed(self.gap.id) if self._sides.known else (),
+            keep_unproved=tools.settings.fills.unproved == "keep",
+            unmatched=approach.is_unmatched(clock, tools.clock.now()),
+        )
+        zones = any(request.guess.zone for request in requests)
+        nothing: ReplayEnd | None = None  # the camera has no footage where it was asked first
+        suspects = 0
+        for number, request in enumerate(requests):
+            if nothing is not None and not request.guess.zone:
+                continue  # only a wrong zone asks for where there is nothing
+            job = await self._job(opened, target, request)
+            ended = await self._run(job)
+            if self.stopping or not approach.goes_on(ended.cause, request, first=number == 0, zones=zones):
+                await self._measure(device, clock, suspects)
+                return self._end_of(ended)
+            if ended.cause is End.SUSPECT:
+                suspects += 1
+            elif number == 0:
+                nothing = self._end_of(ended)
+                continue
+            await self._rule_out(request.guess)
+        if nothing is not None:
+            return nothing
+        return ReplayEnd(Reason.WRONG_FOOTAGE, "it does not show the pictures recorded beside the gap")
+
+    async def _run(self, job: ReplayJob) -> Ended:
+        self._joins.clear()
+        self._jumps.clear()
+        async with self._tools.workers.replay(job) as running:
+            self._running = running
+            await self._stop_if_asked(running)
+            try:
+                return await self._take(running)
+            finally:
+                self._running = None
+
+    async def _rule_out(self, guess: guesses.Guess) -> None:
+        """Note that the footage found with a guess is not the right one."""
+        LOG.info(
+            "not the footage that was recorded beside the gap",
+            extra={"camera": self.camera.id, "gap": self.gap.id, "clock": guess.name, "shift_s": guess.shift_s},
+        )
+        await self._tools.store.note_guess(self.gap.id, guesses.key_of(guess))
+
+    async def _measure(self, device: str, before: DeviceClock | None, suspects: int) -> None:
+        """Keep what a join says of the device's clock, or that its storage cannot be compared."""
+        tools, now = self._tools, self._tools.clock.now()
+        offset_s = approach.offset_of(self._joins)
+        believed = before if before is not None and before.samples else None
+        if offset_s is None:
+            if suspects and believed is None and self._joins:
+                clock = DeviceClock(device, 0.0, 0.0, now, 0, approach.UNMATCHED)
+                await self._insist(lambda: tools.store.save_clock(clock, self.camera.id))
+            return
+        self._note(offset_ms=offset_s * 1000)
+        measured = clocks.measured(believed, device, offset_s, at=now, source="join")
+        news = clocks.is_news(believed, offset_s)
+        if news:
+            LOG.warning(
+                "the camera's clock is off",
+                extra={"camera": self.camera.id, "device": device, "by_s": round(offset_s, 3)},
+            )
+        announce = tools.announcements.clock_measured(
+            self.camera.id, measured, before_s=(believed.offset_s if believed else 0.0) if news else None
+        )
+        await self._insist(lambda: tools.store.save_clock(measured, self.camera.id, announce))
+
+    async def _job(self, opened: Camera, target: Window, request: approach.Request) -> ReplayJob:
+        tools, camera, fills, sides = self._tools, self.camera, self._tools.settings.fills, self._sides
+        options, guess = camera.options, request.guess
+        shift = timedelta(seconds=guess.shift_s)
+        head, tail = bool(sides.head.prints), bool(sides.tail.prints)
+        windows = approach.windows(
+            target, guess, options, comparable=head or tail, until=self._until, now=tools.clock.now()
+        )
+        on_camera = Window(windows.asked.start + shift, windows.asked.end + shift)
+        asked = build_replay_request(opened, on_camera, password=opened.password)
         return ReplayJob(
-            url=request.url,
-            asked=request.asked,
-            keep=keep,
+            url=asked.url,
+            asked=Window(asked.asked.start - shift, asked.asked.end - shift),
+            keep=windows.keep,
+            head=sides.head.prints,
+            tail=sides.tail.prints,
+            head_at=sides.head.at if head else None,
+            tail_at=sides.tail.at if tail else None,
+            shift_s=guess.shift_s,
+            shift_known=guess.known,
+            unproved=request.unproved,
             staging=await asyncio.to_thread(tools.recordings.staging, self.gap.id),
             segment_s=float(camera.segment_s),
             audio=camera.record_audio,
@@ -323,16 +440,38 @@ class Fill:
                     await self._put_into_place(event)
                 case Progress():
                     self._note(bytes=event.bytes)
+                case Joined():
+                    self._take_join(event)
                 case Ended():
                     self._note(bytes=max(event.bytes, self.attempt.bytes if self.attempt else 0))
                     return event
                 case Jump():
+                    self._jumps.append(event.at)
                     at = event.at.isoformat()
                     LOG.info(
                         "time jump",
                         extra={"camera": self.camera.id, "gap": self.gap.id, "at": at, "by_s": event.by_s},
                     )
         raise AssertionError("a replay always tells its end")
+
+    def _take_join(self, joined: Joined) -> None:
+        self._joins[joined.side] = joined
+        if joined.side is Side.HEAD:
+            self._note(join_head=joined.kind.value)
+        else:
+            self._note(join_tail=joined.kind.value)
+        LOG.info(
+            "joined",
+            extra={
+                "camera": self.camera.id,
+                "gap": self.gap.id,
+                "side": joined.side,
+                "join": joined.kind,
+                "pictures": joined.run,
+                "offset_s": joined.offset_s,
+                "detail": joined.detail,
+            },
+        )
 
     async def _stop_if_asked(self, running: Running) -> None:
         """Catch a stop that came between the plan and the start of the worker."""
@@ -366,12 +505,15 @@ class Fill:
             await asyncio.to_thread(staged.unlink, missing_ok=True)
             return
         tools.at_step(Step.CHECKED)
-        path = await asyncio.to_thread(tools.recordings.place, staged, self.camera.id, ready.window)
+        between = self._between()
+        path = await asyncio.to_thread(tools.recordings.place, staged, self.camera.id, ready.window, between=between)
+        self._placed.append(ready.window)
         tools.at_step(Step.PLACED)
         if path is None:
             return  # a file of the recorder covers that time
         assert self.attempt is not None  # noqa: S101 - a replay runs only after the attempt was written
         self._note(files=self.attempt.files + 1, got_s=self.attempt.got_s + ready.window.seconds)
+        self._name_before = tools.recordings.start_of(path, self.camera.id)
         text = await tools.store.segment_path_text(self.camera.id, path, tools.recordings.root)
         segment = Segment(
             self.camera.id,
@@ -399,6 +541,18 @@ class Fill:
         """
         start = window.start if self._live_start is None else max(window.start, self._live_start)
         return Window(start, window.end) if start < window.end else window
+
+    def _between(self) -> Between | None:
+        """Return the names between which a file belongs that is proved to be missing; None without that proof."""
+        head = self._joins.get(Side.HEAD)
+        if head is None or head.kind is not Joint.EXACT:
+            return None
+        after, before = self._sides.head.path, self._sides.tail.path
+        start_of = self._tools.recordings.start_of
+        return Between(
+            self._name_before or (start_of(after, self.camera.id) if after else None),
+            start_of(before, self.camera.id) if before else None,
+        )
 
     def _fault_of(self, staged: Path, ready: SegmentReady) -> str:
         """Return what is wrong with a staged file, or an empty text. The worker is not believed, the file is."""

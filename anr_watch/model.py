@@ -134,13 +134,14 @@ class Device:
 class ReplayOptions:
     """How one camera wants to be asked; from config.toml, per camera or for all.
 
-    `lead_s` and `trail_s` are asked for and kept around a gap: file names are a second coarse and clocks
-    differ, so a gap's recorded edges can be a second wrong on either side.
+    `lead_s` and `trail_s` are kept around a gap where it cannot be joined by content: file names are a second
+    coarse and clocks differ, so a gap's recorded edges can be a second wrong on either side.
     """
 
     timezone: str = "utc"  # utc, local or an IANA zone: how the device reads the query's digits
     lead_s: float = 2.0
     trail_s: float = 2.0
+    margin_s: float = 10.0  # asked for on both sides and not kept: recorded pictures are looked for in it
     channel: str | None = None  # {channel}; None: 101 for the main stream, 102 for the sub stream
     transport: str = "tcp"
     max_mb_s: float = 0.0  # 0: no cap
@@ -255,6 +256,24 @@ class Attempt:
     first_byte_s: float | None = None  # from the request to the first media byte
     speed: float | None = None  # footage seconds per wall second
     next_at: datetime | None = None
+    join_head: str | None = None  # job.Joint of the start of what was asked: exact, time, none
+    join_tail: str | None = None  # and of its end
+    offset_ms: float | None = None  # the camera's clock minus the recorder's, where a join was exact
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClock:
+    """How far a device's clock is from the recorder's: `offset_s` is its time minus the recorder's.
+
+    `spread_s` is by how much measurements differ, `source` what measured (`join`: equal pictures on both sides).
+    """
+
+    device: str
+    offset_s: float
+    spread_s: float
+    measured_at: datetime
+    samples: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     STALLED = "stalled"
     CUT_SHORT = "cut_short"
     BAD_MEDIA = "bad_media"
+    WRONG_FOOTAGE = "wrong_footage"
     INTERRUPTED = "interrupted"
     DISK_FULL = "disk_full"
     STORAGE = "storage"
@@ -102,6 +103,7 @@ POLICY: dict[Reason, Policy] = {
     Reason.STALLED: Policy(Counts.UNLESS_GAINED, Follow.SETTLE, (SETTLE_S, 60.0, 300.0)),
     Reason.CUT_SHORT: Policy(Counts.UNLESS_GAINED, Follow.SETTLE, (SETTLE_S, 60.0, 300.0)),
     Reason.BAD_MEDIA: Policy(Counts.YES, Follow.GAP_BACKOFF, (30.0, 300.0)),
+    Reason.WRONG_FOOTAGE: Policy(Counts.YES, Follow.GAP_BACKOFF, (30.0, 300.0)),
     Reason.INTERRUPTED: Policy(Counts.NO, Follow.ONLINE_EDGE, _doubling(2.0, 300.0)),
     Reason.DISK_FULL: Policy(Counts.NO, Follow.STOP_ALL, (30.0,)),
     Reason.STORAGE: Policy(Counts.NO, Follow.STOP_ALL, (30.0,)),

@@ -14,7 +14,7 @@ from anr_watch.model import Coverage, Window, clip, total_s
 from anr_watch.states import POLICY, Follow, Presence, Reason, counts_as_attempt
 
 # Reasons for which the camera did answer, so that repeated failure means there is nothing to be had.
-_ANSWERED = frozenset({Reason.NO_FOOTAGE, Reason.STALLED, Reason.CUT_SHORT, Reason.BAD_MEDIA})
+_ANSWERED = frozenset({Reason.NO_FOOTAGE, Reason.STALLED, Reason.CUT_SHORT, Reason.BAD_MEDIA, Reason.WRONG_FOOTAGE})
 
 
 @dataclass(frozen=True, slots=True)

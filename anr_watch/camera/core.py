@@ -26,7 +26,7 @@ class CameraSpec:
     `replay_speed` is footage seconds per second, 0 for as fast as the client takes it. `zone` is the zone of
     the camera's wall clock, which Dahua URLs are written in. `replay_limit` is how many replay sessions it
     serves at once over RTSP, `http_limit` how many downloads over HTTP (0: any number). Port 0 lets the system
-    choose.
+    choose. `stored_film` is what its card holds, where that is another encoding than it sends live.
     """
 
     name: str = "cam"
@@ -45,13 +45,17 @@ class CameraSpec:
     zone: str = "UTC"
     mtu_bytes: int = 1400
     report_every_s: float = 5.0
+    stored_film: FilmSpec | None = None
 
     def __post_init__(self) -> None:
         """Take the plain texts of enumerations, too.
 
         Raises:
-            ValueError: a kind of sound or authentication that does not exist.
+            ValueError: a kind of sound or authentication that does not exist, or a stored film of other pictures.
         """
+        stored = self.stored_film
+        if stored is not None and (stored.fps, stored.gop_frames) != (self.film.fps, self.film.gop_frames):
+            raise ValueError("the stored film has other groups of pictures than the live one")
         object.__setattr__(self, "audio", AudioKind(self.audio))
         object.__setattr__(self, "auth", AuthScheme(self.auth))
 
@@ -63,6 +67,7 @@ class Core:
         self.spec = spec
         self.clock = clock
         self.film = Film(spec.film)
+        self._stored_film = self.film if spec.stored_film is None else Film(spec.stored_film)
         self.tone = Tone(spec.audio)
         self.storage = Storage(spec.film, clock)
         self.storage.clock_offset_s = spec.clock_offset_s
@@ -124,9 +129,11 @@ class Core:
         """Return the authentication of a new connection."""
         return Authenticator(self.spec.auth, self.spec.username, self.spec.password)
 
-    def film_shown(self, faults: Faults) -> Film:
-        """Return the camera's film, or another camera's while that fault is on."""
-        return self.film if faults.other_camera is None else self._other_film(faults.other_camera)
+    def film_shown(self, faults: Faults, *, live: bool) -> Film:
+        """Return the camera's film, live or stored, or another camera's while that fault is on."""
+        if faults.other_camera is not None:
+            return self._other_film(faults.other_camera)
+        return self.film if live else self._stored_film
 
     def _film_of(self, camera_number: int) -> Film:
         return Film(replace(self.spec.film, camera_number=camera_number))

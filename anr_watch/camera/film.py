@@ -33,7 +33,9 @@ class FilmSpec:
     """Everything the pictures depend on.
 
     `bitrate_bps` fills every picture up to its share of that rate, `padding_bytes` adds to every picture;
-    both with filler data that decoders skip, so that high rates cost no encoding.
+    both with filler data that decoders skip, so that high rates cost no encoding. `quality` is the encoder's crf, 0
+    for the usual; another one makes another encoding of the same pictures. With `drop_every` n every n-th picture
+    is never taken, key frames apart, as by a camera in the dark: the others keep their numbers and times.
     """
 
     camera_number: int = 1
@@ -45,6 +47,8 @@ class FilmSpec:
     b_frames: int = 0
     padding_bytes: int = 0
     bitrate_bps: int = 0
+    quality: int = 0
+    drop_every: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a film that cannot be shown.
@@ -61,8 +65,18 @@ class FilmSpec:
             raise ValueError(f"gop_frames {self.gop_frames} is not 1 to 1200")
         if not 0 <= self.b_frames <= 4:
             raise ValueError(f"b_frames {self.b_frames} is not 0 to 4")
+        if not 0 <= self.quality <= 51:
+            raise ValueError(f"quality {self.quality} is not 0 to 51")
+        if self.drop_every < 0 or self.drop_every == 1:
+            raise ValueError(f"drop_every {self.drop_every} leaves no pictures (right: 0 or from 2 on)")
         if self.width < barcode.MIN_WIDTH or self.height < barcode.MIN_HEIGHT or self.width % 2 or self.height % 2:
             raise ValueError(f"{self.width}x{self.height} is not even and at least 128x96")
+
+    def shows(self, number: int) -> bool:
+        """Say whether frame `number` exists."""
+        if self.drop_every == 0 or number % self.gop_frames == 0:
+            return True
+        return number % self.drop_every != self.drop_every - 1
 
     def first_frame_at(self, utc_us: int) -> int:
         """Return the number of the first frame at or after an instant."""
@@ -141,14 +155,15 @@ class Film:
     async def pictures(self, first: int, end: int) -> AsyncIterator[tuple[int, Picture]]:
         """Give (position, picture) in decoding order from key frame `first` to the last one before frame `end`.
 
-        `position` counts pictures as they are decoded; without B-frames it is the picture's number. With
+        `position` is the frame in whose turn a picture is decoded; without B-frames its own number. With
         B-frames a picture at or after `end` is given, too, where one before `end` refers to it.
         """
         while first < end:
             gop = await self.gop_soon(first // self.spec.gop_frames)
             wanted = max((index for index, picture in enumerate(gop.pictures) if picture.number < end), default=-1)
+            turns = sorted(picture.number for picture in gop.pictures)
             for index in range(wanted + 1):
-                yield gop.first + index, gop.pictures[index]
+                yield turns[index], gop.pictures[index]
             first = gop.first + self.spec.gop_frames
 
     def parameter_sets(self) -> tuple[bytes, ...]:
@@ -161,13 +176,14 @@ class Film:
         first = index * spec.gop_frames
         encoder = _encoder(spec)
         packets: list[tuple[int, bytes]] = []
-        for number in range(first, first + spec.gop_frames):
+        numbers = [number for number in range(first, first + spec.gop_frames) if spec.shows(number)]
+        for number in numbers:
             frame = self._canvas.paint(number)
             frame.pts = number - first
             packets += [(packet.pts or 0, bytes(packet)) for packet in encoder.encode(frame)]
         packets += [(packet.pts or 0, bytes(packet)) for packet in encoder.encode(None)]
-        if len(packets) != spec.gop_frames:
-            raise RuntimeError(f"the encoder gave {len(packets)} of {spec.gop_frames} pictures")
+        if len(packets) != len(numbers):
+            raise RuntimeError(f"the encoder gave {len(packets)} of {len(numbers)} pictures")
         pictures = tuple(
             self._picture(first + pts, position == 0, data) for position, (pts, data) in enumerate(packets)
         )
@@ -201,10 +217,10 @@ def _encoder(spec: FilmSpec) -> VideoCodecContext:
     if h264:
         # cpu-independent: the same bytes on another machine, too
         parameters = f"{common}:open-gop=0:cpu-independent=1:threads=1:lookahead-threads=1"
-        encoder.options = {"preset": "ultrafast", "crf": "26", "x264-params": parameters}
+        encoder.options = {"preset": "ultrafast", "crf": str(spec.quality or 26), "x264-params": parameters}
     else:
         parameters = f"{common}:open-gop=0:pools=none:frame-threads=1:wpp=0:lookahead-slices=0:info=0:log-level=none"
-        encoder.options = {"preset": "ultrafast", "crf": "28", "x265-params": parameters}
+        encoder.options = {"preset": "ultrafast", "crf": str(spec.quality or 28), "x265-params": parameters}
     return encoder
 
 

@@ -172,7 +172,7 @@ class HttpConnection:
             outlet.over(reason)
 
     async def _send_file(self, outlet: Outlet, runs: tuple[Run, ...], faults: Faults) -> str:
-        film = self._core.film_shown(faults)
+        film = self._core.film_shown(faults, live=False)
         await asyncio.to_thread(self._core.tone.prepare)
         mp4 = await asyncio.to_thread(FragmentedMp4, film, self._core.tone)
         skipped, end = 0, runs[0].first if runs else 0

@@ -54,6 +54,7 @@ class FragmentedMp4:
         group = film.gop(0).pictures
         self._reorder = max(index - picture.number for index, picture in enumerate(group))
         self._start: Fraction | None = None
+        self._next, self._skipped = 0, -1
 
     def add(self, position: int, picture: Picture, *, skipped: int = 0) -> bytes:
         """Mux a picture (and the sound during it) and return the bytes that are ready.
@@ -73,13 +74,16 @@ class FragmentedMp4:
         packet.is_keyframe = picture.key
         self._output.mux(packet)
         if self._audio is not None:
-            for block in self._tone.between(Fraction(position, fps), Fraction(position + 1, fps)):
+            if skipped != self._skipped:
+                self._next, self._skipped = position, skipped
+            for block in self._tone.between(Fraction(self._next, fps), Fraction(position + 1, fps)):
                 sound = av.Packet(block.data)
                 sound.stream = self._audio
                 sound.time_base = Fraction(1, self._tone.rate)
                 sound.pts = sound.dts = round(block.ticks - origin * self._tone.rate)
                 sound.duration = self._tone.block_samples
                 self._output.mux(sound)
+        self._next = position + 1
         return self._pipe.take()
 
     def close(self) -> bytes:

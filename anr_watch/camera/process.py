@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -58,7 +59,10 @@ def _spec(args: argparse.Namespace) -> CameraSpec:
             gop_frames=args.gop,
             b_frames=args.b_frames,
             bitrate_bps=args.bitrate,
+            quality=args.quality,
+            drop_every=args.drop_every,
         )
+        stored = None if args.stored_quality is None else replace(film, quality=args.stored_quality)
         ZoneInfo(args.zone)
     except ZoneInfoNotFoundError:
         raise _Refused(f"--zone {args.zone} is not a time zone (right: Europe/Berlin)") from None
@@ -80,6 +84,7 @@ def _spec(args: argparse.Namespace) -> CameraSpec:
         clock_offset_s=args.clock_offset,
         zone=args.zone,
         mtu_bytes=args.mtu,
+        stored_film=stored,
     )
 
 

@@ -210,7 +210,7 @@ class RtspConnection:
                 return Reply(453)
             if target.window and not faults.empty_window and not self._core.storage.runs(target.window, faults):
                 return Reply(404)
-        film = self._core.film_shown(faults)
+        film = self._core.film_shown(faults, live=target.live)
         await film.gop_soon(0)
         await asyncio.to_thread(self._core.tone.prepare)
         body = describe(film, self._core.tone, target).encode()

@@ -45,7 +45,7 @@ class Sender:
         self._tracks = tracks
         self._runs = runs
         self._faults = faults
-        self._film = core.film_shown(faults)
+        self._film = core.film_shown(faults, live=live)
         self._outlet = Outlet(core, connection, faults, live=live)
         self._report_due: int | None = None
         self._jumped = False
@@ -63,6 +63,7 @@ class Sender:
 
     async def _send_all(self) -> str:
         for run in () if self._faults.empty_window else self._runs:
+            self._next = run.first
             async for position, picture in self._film.pictures(run.first, run.end):
                 reason = await self._outlet.broken_at(position)
                 if reason is not None:
@@ -83,7 +84,7 @@ class Sender:
                 track.shift(round(jump[1] * track.clock_rate))
 
     def _packets(self, position: int, picture: Picture) -> bytes:
-        """Return the packets of a picture and of the sound that begins during it, after a report if one is due."""
+        """Return the packets of a picture and of the sound up to its end, after a report if one is due."""
         spec = self._film.spec
         out = []
         if self._report_is_due(position, key=picture.key):
@@ -94,7 +95,7 @@ class Sender:
             out.append(packets(picture.nals, picture.number * VIDEO_CLOCK // spec.fps))
         if audio is not None:
             packet = audio.aac if self._core.tone.kind is AudioKind.AAC else audio.samples
-            blocks = self._core.tone.between(Fraction(position, spec.fps), Fraction(position + 1, spec.fps))
+            blocks = self._core.tone.between(Fraction(self._next, spec.fps), Fraction(position + 1, spec.fps))
             out += [packet(block.data, block.ticks) for block in blocks]
         return b"".join(out)
 

@@ -48,6 +48,11 @@ ADVICE: dict[Reason, Advice] = {
         "what the camera sent cannot be used as footage",
         "set the camera to H.264 or H.265 and check its replay URL in a player; a firmware update may help",
     ),
+    Reason.WRONG_FOOTAGE: Advice(
+        "what the camera sent is not what was recorded beside the gap",
+        "check the camera's clock, `timezone`, and that the replay URL names the right channel; cameras that store "
+        'another encoding than they send need [fills] unproved = "keep"',
+    ),
     Reason.INTERRUPTED: Advice(
         "interrupted, because the camera went away or anr-watch was stopped",
         "nothing: it is tried again when the camera is back or anr-watch runs",

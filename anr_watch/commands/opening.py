@@ -49,4 +49,7 @@ def attempt_facts(attempt: Attempt | None) -> dict[str, object] | None:
         "first_byte_s": attempt.first_byte_s,
         "speed": attempt.speed,
         "next_at": instant(attempt.next_at) if attempt.next_at else None,
+        "join_head": attempt.join_head,
+        "join_tail": attempt.join_tail,
+        "offset_ms": attempt.offset_ms,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,14 +16,15 @@ from anr_watch.commands.opening import attempt_facts, opened
 from anr_watch.commands.running import Daemon, daemon_on
 from anr_watch.commands.screen import clean, emit, instant, length, second, show, size, table
 from anr_watch.config import Settings
-from anr_watch.errors import StorageError
+from anr_watch.errors import ReplayRefused, StorageError
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.names import NamePattern
-from anr_watch.model import Attempt
+from anr_watch.model import Attempt, Camera, DeviceClock
+from anr_watch.replay.urls import device_of
 from anr_watch.states import Reason
 from anr_watch.store import Mode, StatusRow
 
-_HEADER = ("CAMERA", "PRESENCE", "GAPS", "MISSING", "NOW", "LAST RESULT")
+_HEADER = ("CAMERA", "PRESENCE", "CLOCK", "GAPS", "MISSING", "NOW", "LAST RESULT")
 _GOOD = (Reason.FILLED, Reason.COVERED)
 
 
@@ -35,6 +36,7 @@ class _View:
     mode: Mode
     prepared: bool  # whether anr-watch has ever run on this database
     cameras: Sequence[StatusRow]
+    clocks: Mapping[str, DeviceClock]  # by camera
     waiting_messages: int
     daemon: Daemon
     free_mb: float | None
@@ -65,16 +67,27 @@ async def _look(settings: Settings, clock: Clock) -> _View:
     except StorageError as error:  # shown in its place: the database may still be readable
         trouble = str(error)
     async with opened(settings, clock) as store:
+        rows, clocks = await store.status_rows(), await store.clocks()
         return _View(
             now=clock.now(),
             mode=store.mode,
             prepared=store.prepared,
-            cameras=await store.status_rows(),
+            cameras=rows,
+            clocks={row.camera.id: known for row in rows if (known := _clock_of(row.camera, clocks)) is not None},
             waiting_messages=await store.outbox_depth(),
             daemon=daemon_on(settings.recordings.path),
             free_mb=free_mb,
             folder_trouble=trouble,
         )
+
+
+def _clock_of(camera: Camera, clocks: Mapping[str, DeviceClock]) -> DeviceClock | None:
+    """Return the measured clock of the device that is asked for a camera's footage."""
+    try:
+        clock = clocks.get(str(device_of(camera)))
+    except ReplayRefused:  # nothing to ask: no device
+        return None
+    return clock if clock is not None and clock.samples else None
 
 
 def _show(view: _View, settings: Settings) -> None:
@@ -116,11 +129,19 @@ def _line(row: StatusRow, view: _View) -> tuple[str, ...]:
     return (
         clean(row.camera.id),
         presence,
+        _off(view.clocks.get(row.camera.id), view.now),
         str(row.pending_gaps) if row.pending_gaps else "-",
         length(row.missing_s) if row.missing_s else "-",
         _doing(row, view),
         _result(row.last),
     )
+
+
+def _off(clock: DeviceClock | None, now: datetime) -> str:
+    """Return how far a camera's clock is from the recorder's, and how long ago that was measured."""
+    if clock is None:
+        return "-"
+    return f"{clock.offset_s:+.1f} s, {length(max(0.0, (now - clock.measured_at).total_seconds()))} ago"
 
 
 def _doing(row: StatusRow, view: _View) -> str:
@@ -173,11 +194,11 @@ def _facts(view: _View, settings: Settings) -> dict[str, object]:
         "mqtt": {"host": mqtt.host, "port": mqtt.port, "waiting": view.waiting_messages} if mqtt.host else None,
         "pending_gaps": sum(row.pending_gaps for row in view.cameras),
         "missing_s": round(sum(row.missing_s for row in view.cameras), 3),
-        "cameras": [_camera_facts(row) for row in view.cameras],
+        "cameras": [_camera_facts(row, view.clocks.get(row.camera.id)) for row in view.cameras],
     }
 
 
-def _camera_facts(row: StatusRow) -> dict[str, object]:
+def _camera_facts(row: StatusRow, clock: DeviceClock | None) -> dict[str, object]:
     parked = row.parked
     return {
         "camera": row.camera.id,
@@ -189,6 +210,15 @@ def _camera_facts(row: StatusRow) -> dict[str, object]:
         "missing_s": round(row.missing_s, 3),
         "parked": {"reason": parked.reason, "detail": clean(parked.detail), "since": instant(parked.since)}
         if parked
+        else None,
+        "clock": {
+            "device": clock.device,
+            "offset_s": round(clock.offset_s, 3),
+            "spread_s": round(clock.spread_s, 3),
+            "samples": clock.samples,
+            "measured_at": instant(clock.measured_at),
+        }
+        if clock
         else None,
         "running": attempt_facts(row.running),
         "last": attempt_facts(row.last),

@@ -20,6 +20,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
 WatchBackend = Literal["watchfiles"]
 RecordStream = Literal["main", "sub"]
+Unproved = Literal["keep", "refuse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class FillSettings:
     stall_timeout_s: float = 10.0
     register_gaps: bool = True
     kernel_events: bool = True
+    unproved: Unproved = "keep"
     stop_grace_s: float = 5.0
 
 

@@ -38,6 +38,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "camera.segment_s": (1, 3600),
     "replay.lead_s": (0, 600),
     "replay.trail_s": (0, 600),
+    "replay.margin_s": (0, 600),
     "replay.max_mb_s": (0, 10_000),
 }
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

@@ -45,3 +45,15 @@ class Rows:
             " ORDER BY gap_start"
         )
         return {row[0]: GapRow(*row) for row in rows}
+
+    def joins(self) -> dict[str, tuple[tuple[str, ...], float | None]]:
+        """Return, by camera, how its fills were joined on both sides, and its clock's last measured offset in ms."""
+        found: dict[str, tuple[tuple[str, ...], float | None]] = {}
+        rows = self._db.execute(
+            "SELECT camera_id, join_head, join_tail, offset_ms FROM anr_attempts WHERE files > 0 ORDER BY started_at"
+        )
+        for camera, head, tail, offset_ms in rows:
+            joins, before_ms = found.get(camera, ((), None))
+            known = tuple(join for join in (head, tail) if join is not None)
+            found[camera] = joins + known, before_ms if offset_ms is None else offset_ms
+        return found

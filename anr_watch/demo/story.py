@@ -18,19 +18,17 @@ from anr_watch.demo.children import Child, ChildFailedError, Children
 from anr_watch.demo.proof import count_frames
 from anr_watch.demo.rows import GapRow, Rows
 from anr_watch.demo.show import Bar, Show
-from anr_watch.demo.stage import FPS, GOP_FRAMES, INDEX_INTERVAL_S, NODE, START_TIMEOUT_S, Actor, Stage
+from anr_watch.demo.stage import INDEX_INTERVAL_S, NODE, START_TIMEOUT_S, Actor, Stage
 from anr_watch.demo.telling import CameraResult, Happening, Summary, words_for
 from anr_watch.demo.timeline import Cell, Folder, bar
 from anr_watch.instants import parse_instant
-from anr_watch.model import ReplayOptions, Window
+from anr_watch.model import Window
 from anr_watch.states import FillState
 
 RECORD_S = 8.0
 STAGGER_S = 2.0
 SETTLE_TIMEOUT_S = 45.0
 _TICK_S = 0.25
-# A recorder's first file is named when it is opened, up to 3 s after its first frame came (measured 2.1 to 2.9 s).
-_NAME_SLACK_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,7 @@ class Story:
         self._roles: dict[str, Role] = {}
         self._gaps: dict[str, GapRow] = {}
         self._rows: Rows | None = None
+        self._joins: dict[str, tuple[tuple[str, ...], float | None]] = {}
         self._events = 0
         self._ready = asyncio.Event()
         self._settled = False
@@ -102,6 +101,7 @@ class Story:
                         group.create_task(self._outage(role, client), name=f"outage {role.actor.id}")
                 self._settled = await self._until_settled()
             self._look()
+            self._joins = self._rows.joins()
             self._show.keep_bars()
         finally:
             self._rows.close()
@@ -267,16 +267,15 @@ class Story:
             last=whole.last,
             camera_number=role.actor.number,
         )
-        options = ReplayOptions()
-        edge_s = max(options.lead_s, options.trail_s) + GOP_FRAMES / FPS + _NAME_SLACK_S
-        fills = sum(gap.camera == role.actor.id for gap in self._gaps.values())
+        joins, offset_ms = self._joins.get(role.actor.id, ((), None))
         return CameraResult(
             camera=role.actor.id,
             proof=whole,
             recovered_frames=whole.present - alone.present,
             outage_s=(role.back_s or 0.0) - (role.cut_s or 0.0),
             online_to_connect_ms=connect_ms,
-            double_allowed=2 * fills * round(edge_s * FPS),
+            joins=joins,
+            offset_ms=offset_ms,
         )
 
     def _elapsed_s(self) -> float:

@@ -42,12 +42,18 @@ class CameraResult:
     recovered_frames: int  # in no file of the recorder, but there now
     outage_s: float
     online_to_connect_ms: float | None
-    double_allowed: int
+    joins: tuple[str, ...] = ()  # how the fills were joined on both sides: exact, time, none
+    offset_ms: float | None = None  # the camera's clock minus the recorder's, as the joins measured it
 
     @property
     def ok(self) -> bool:
-        """Whether every frame is there and no more are double than joins by time may give."""
-        return self.proof.complete and self.proof.double <= self.double_allowed
+        """Whether every frame is there exactly once, in order."""
+        return self.proof.complete and not self.proof.double and not self.proof.out_of_order
+
+    @property
+    def joined(self) -> str:
+        """The joins in one word: `exact` when every side of a fill that has a neighbour was joined by content."""
+        return "time" if "time" in self.joins else "exact" if "exact" in self.joins else "none"
 
     @property
     def recovered_s(self) -> float:
@@ -63,7 +69,8 @@ class CameraResult:
             "frames_expected": proof.expected,
             "frames_missing": proof.missing_frames,
             "frames_double": proof.double,
-            "frames_double_allowed": self.double_allowed,
+            "joins": self.joined,
+            "offset_ms": _rounded(self.offset_ms),
             "frames_out_of_order": proof.out_of_order,
             "frames_unreadable": proof.unreadable,
             "files": proof.files,
@@ -98,7 +105,7 @@ class Summary:
             "frames_expected": sum(result.proof.expected for result in self.cameras),
             "frames_missing": sum(result.proof.missing_frames for result in self.cameras),
             "frames_double": sum(result.proof.double for result in self.cameras),
-            "frames_double_allowed": sum(result.double_allowed for result in self.cameras),
+            "joins": sorted({result.joined for result in self.cameras}),
             "outage_s": round(max((result.outage_s for result in self.cameras), default=0.0), 3),
             "recovered_s": round(sum(result.recovered_s for result in self.cameras), 3),
             "online_to_connect_ms": _rounded(max(connects, default=None)),
@@ -123,17 +130,27 @@ def words_for(event: Mapping[str, Any]) -> str:
             return f"fill: {got} s in {_files(data)} so far"
         case "fill.completed":
             speed = f", {data['speed']:.1f} times real time" if data.get("speed") else ""
-            return f"gap filled: {got} s in {_files(data)}{speed}"
+            return f"gap filled: {got} s in {_files(data)}{speed}{_joins(data)}"
         case "fill.partial":
-            return f"filled in part: {got} of {wanted} s ({data.get('reason')}), the rest follows"
+            return f"filled in part: {got} of {wanted} s ({data.get('reason')}), the rest follows{_joins(data)}"
         case "fill.failed":
             return f"nothing came ({data.get('reason')}), to be asked again"
         case "camera.online" | "camera.offline":
             return f"believed {kind.removeprefix('camera.')} by {data.get('source')}"
+        case "camera.clock_corrected":
+            return f"its pictures prove that the camera's clock is off by {data.get('offset_s', 0.0):+.1f} s"
         case "camera.parked":
             return f"parked: {data.get('reason')} {data.get('detail', '')}"
         case _:
             return kind
+
+
+def _joins(data: Mapping[str, Any]) -> str:
+    head, tail, offset_ms = (data.get(key) for key in ("join_head", "join_tail", "offset_ms"))
+    if head is None and tail is None:
+        return ""
+    clock = "" if offset_ms is None else f", camera clock {offset_ms:+,.0f} ms"
+    return f"; joins: {head or '-'} before, {tail or '-'} after{clock}"
 
 
 def _files(data: Mapping[str, Any]) -> str:

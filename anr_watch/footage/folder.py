@@ -54,6 +54,27 @@ class FootageFile:
     changed_s: float = 0.0  # ctime: also moved by renaming and linking
 
 
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The names of two neighbours, each as its time; None where there is none."""
+
+    after: datetime | None
+    before: datetime | None
+
+    def names(self, wanted: datetime) -> list[datetime]:
+        """Return seconds between the two, the nearest to `wanted` first: itself, later ones, then earlier ones."""
+        low = wanted - _NEXT_SECONDS * _SECOND if self.after is None else _floor(self.after) + _SECOND
+        high = wanted + _NEXT_SECONDS * _SECOND if self.before is None else _floor(self.before) - _SECOND
+        first = max(low, min(wanted, high))
+        later = [first + step * _SECOND for step in range(_NEXT_SECONDS) if first + step * _SECOND <= high]
+        earlier = [first - step * _SECOND for step in range(1, _NEXT_SECONDS) if first - step * _SECOND >= low]
+        return later + earlier
+
+
+def _floor(instant: datetime) -> datetime:
+    return _EPOCH + (instant - _EPOCH) // _SECOND * _SECOND
+
+
 class Recordings:
     """The files of all cameras below one root, named by one pattern."""
 
@@ -122,6 +143,13 @@ class Recordings:
     def file_at(self, camera_id: str, start: datetime) -> FootageFile | None:
         """Return the file whose name tells `start`, also an empty one; None if there is none."""
         return self._file(self.camera_folder(camera_id) / self.pattern.format(start), start, smallest=0)
+
+    def start_of(self, path: Path, camera_id: str) -> datetime | None:
+        """Return the start that the name of one of the camera's files tells; None if it is no footage name."""
+        try:
+            return self.pattern.parse(path.relative_to(self.camera_folder(camera_id)).as_posix())
+        except ValueError:
+            return None
 
     def newest(self, camera_id: str) -> FootageFile | None:
         """Return the newest file that holds footage, maybe one that is still growing.
@@ -238,11 +266,14 @@ class Recordings:
         """
         return self._staging.lock()
 
-    def place(self, staged: Path, camera_id: str, window: Window) -> Path | None:
+    def place(self, staged: Path, camera_id: str, window: Window, *, between: Between | None = None) -> Path | None:
         """Give a finished, fsynced, checked file the name of its start; return its path when that is on disk.
 
         If files of those names cover the window already, `staged` is removed and None comes back: the work is
         done. If a name is taken by less than that, the next free second is used. Nothing is ever replaced.
+
+        With `between` the footage is known to be missing there, whatever names and clocks say: the file is placed in
+        any case, if possible under a name between those of its neighbours, so that order by name is order in time.
 
         Raises:
             StorageError: it cannot be moved, or no name is free for a minute.
@@ -250,26 +281,38 @@ class Recordings:
         """
         folder = self.camera_folder(camera_id)
         placing.seal(staged, self._umask)
-        second = _EPOCH + (window.start - _EPOCH) // _SECOND * _SECOND
+        second = _floor(window.start)
+        if between is not None:
+            for start in between.names(second):
+                placed = self._try_name(staged, folder / self.pattern.format(start))
+                if placed is not None:
+                    return placed
         wanted = Window(second, second + (window.end - window.start))
         held: list[Window] = []
         for later in range(_NEXT_SECONDS + 1):
             start = second + later * _SECOND
             target = folder / self.pattern.format(start)
-            placing.make_folder(target.parent, self.root)
-            if not self._listings.inside(target.parent):
-                raise StorageError(f"{target.parent} is a link that leaves the recordings folder")
-            try:
-                placing.move(staged, target)
-            except placing.NameTaken:
-                held += self._held(target, start)
-                # A name is a second coarse, and a file may stand a second late for the reason we are here.
-                if all(left.seconds < _PICTURE_S for left in subtract(wanted, merge(held, join_s=1.0))):
-                    self._discard(staged)
-                    return None
-                continue
-            return target
+            placed = self._try_name(staged, target)
+            if placed is not None:
+                return placed
+            held += self._held(target, start)
+            # A name is a second coarse, and a file may stand a second late for the reason we are here.
+            covered = all(left.seconds < _PICTURE_S for left in subtract(wanted, merge(held, join_s=1.0)))
+            if covered and between is None:
+                self._discard(staged)
+                return None
         raise StorageError(f"{folder}: every name from {second:%Y-%m-%d %H:%M:%S} on is taken for a minute")
+
+    def _try_name(self, staged: Path, target: Path) -> Path | None:
+        """Move the file to this name; None if the name is taken."""
+        placing.make_folder(target.parent, self.root)
+        if not self._listings.inside(target.parent):
+            raise StorageError(f"{target.parent} is a link that leaves the recordings folder")
+        try:
+            placing.move(staged, target)
+        except placing.NameTaken:
+            return None
+        return target
 
     def free_mb(self) -> float:
         """Return the free space of the recordings' disk for us, in 1 000 000 bytes.

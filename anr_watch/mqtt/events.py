@@ -16,14 +16,16 @@ import orjson
 
 from anr_watch.instants import format_instant
 from anr_watch.log import one_line, redact
-from anr_watch.model import Attempt, CameraFacts, Gap, Message, Window
+from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Window
 from anr_watch.mqtt.shapes import (
     CameraData,
     CameraState,
+    ClockState,
     CurrentFill,
     FillData,
     GapData,
     GapDetected,
+    JoinData,
     LastFill,
     SpanData,
 )
@@ -110,6 +112,17 @@ class Announcer:
         """Tell that a parked camera is asked again."""
         return self._camera_event("camera.unparked.v1", camera_id, at, {})
 
+    def clock_corrected(
+        self, camera_id: str, *, at: datetime, clock: DeviceClock, before_s: float
+    ) -> tuple[Message, ...]:
+        """Tell that a camera's clock is off by something else than was believed, as its pictures prove."""
+        data: CameraData = {
+            "device": clock.device,
+            "offset_s": round(clock.offset_s, 3),
+            "before_s": round(before_s, 3),
+        }
+        return self._camera_event("camera.clock_corrected.v1", camera_id, at, data)
+
     def camera_state(
         self,
         camera_id: str,
@@ -120,6 +133,7 @@ class Announcer:
         facts: CameraFacts,
         current: Attempt | None = None,
         parked: Reason | None = None,
+        clock: DeviceClock | None = None,
     ) -> tuple[Message, ...]:
         """Return the retained snapshot of a camera; see `shapes.CameraState`."""
         state: CameraState = {
@@ -131,6 +145,7 @@ class Announcer:
             "current": _current(current) if current else None,
             "last": _last(facts.last),
             "parked": parked.value if parked else None,
+            "clock": _clock(clock) if clock else None,
             "updated_at": _time(at),
         }
         return self._retained(self.topics.state(camera_id), state)
@@ -251,6 +266,7 @@ def _clean(detail: str) -> str:
 
 
 def _fill(gap: Gap, attempt: Attempt) -> FillData:
+    joins = _joins(attempt)
     return {
         "gap": _gap(gap),
         "attempt": attempt.number,
@@ -265,6 +281,9 @@ def _fill(gap: Gap, attempt: Attempt) -> FillData:
         "reason": attempt.reason.value if attempt.reason else None,
         "detail": _clean(attempt.detail),
         "next_at": _time(attempt.next_at) if attempt.next_at else None,
+        "join_head": joins["join_head"],
+        "join_tail": joins["join_tail"],
+        "offset_ms": joins["offset_ms"],
     }
 
 
@@ -273,6 +292,24 @@ def _ended(gap: Gap, attempt: Attempt, filled: Iterable[Window], missing: Iterab
     data["filled"] = [_span(window) for window in filled]
     data["missing"] = [_span(window) for window in missing]
     return data
+
+
+def _joins(attempt: Attempt) -> JoinData:
+    offset_ms = attempt.offset_ms
+    return {
+        "join_head": attempt.join_head,
+        "join_tail": attempt.join_tail,
+        "offset_ms": None if offset_ms is None else round(offset_ms, 1),
+    }
+
+
+def _clock(clock: DeviceClock) -> ClockState:
+    return {
+        "offset_s": round(clock.offset_s, 3),
+        "spread_s": round(clock.spread_s, 3),
+        "samples": clock.samples,
+        "measured_at": _time(clock.measured_at),
+    }
 
 
 def _current(attempt: Attempt) -> CurrentFill:
@@ -295,4 +332,5 @@ def _last(attempt: Attempt | None) -> LastFill | None:
         "ended_at": _time(attempt.ended_at),
         "got_s": round(attempt.got_s, 3),
         "wanted_s": round(attempt.wanted_s, 3),
+        **_joins(attempt),
     }

@@ -30,7 +30,19 @@ class GapDetected(TypedDict):
     reaction_ms: NotRequired[float]  # from the evidence to this event
 
 
-class FillData(TypedDict):
+class JoinData(TypedDict):
+    """How footage was joined to what is recorded on both sides; null as long as nothing was played.
+
+    `exact`: by content, no picture missing and none double; `time`: by the clock; `none`: nothing recorded there to
+    compare with. `offset_ms` is the camera's clock minus the recorder's, null where nothing was exact.
+    """
+
+    join_head: str | None
+    join_tail: str | None
+    offset_ms: float | None
+
+
+class FillData(JoinData):
     """`fill.*.v1`: one attempt. Counters are those of this attempt, windows those of the gap.
 
     `fill.progress` comes once per segment in place. `speed` is footage seconds per wall second, `first_byte_s` the
@@ -57,11 +69,26 @@ class FillData(TypedDict):
 
 
 class CameraData(TypedDict):
-    """`camera.*.v1`: `source` is set for online and offline, `reason` and `detail` for parked."""
+    """`camera.*.v1`: `source` for online and offline, `reason` and `detail` for parked, the rest for clock_corrected.
+
+    `offset_s` is the camera's clock minus the recorder's as measured now, `before_s` what was believed until now.
+    """
 
     source: NotRequired[str]
     reason: NotRequired[str]
     detail: NotRequired[str]
+    device: NotRequired[str]
+    offset_s: NotRequired[float]
+    before_s: NotRequired[float]
+
+
+class ClockState(TypedDict):
+    """How far the camera's clock is from the recorder's: last measurement, how far they differ, how many, when."""
+
+    offset_s: float
+    spread_s: float
+    samples: int
+    measured_at: str
 
 
 class CurrentFill(TypedDict):
@@ -74,7 +101,7 @@ class CurrentFill(TypedDict):
     bytes: int
 
 
-class LastFill(TypedDict):
+class LastFill(JoinData):
     """The attempt that ended last for a camera; `result` is completed, partial or failed."""
 
     result: str
@@ -95,4 +122,5 @@ class CameraState(TypedDict):
     current: CurrentFill | None
     last: LastFill | None
     parked: str | None
+    clock: ClockState | None
     updated_at: str

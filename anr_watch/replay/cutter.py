@@ -2,8 +2,7 @@
 
 The head is the key frame at or before the start of what is to be kept (a picture inside a group cannot be
 decoded alone); the tail ends with the last picture before its end, and the pictures that one needs. Segments
-begin at key frames. What a picture costs is decided here alone, so that a frame-exact head (a lead-in hidden by
-an edit list) can come in without touching the rest.
+begin at key frames. Where a replay is joined to recorded pictures everything is staged, and `joining` decides.
 """
 
 from __future__ import annotations
@@ -57,6 +56,10 @@ class Cutter:
     def last_end(self) -> int | None:
         """End of the newest picture kept, in ticks since 1970."""
         return self._last_end
+
+    def reach(self, limit: int) -> None:
+        """Take another end of what is to be kept, in ticks."""
+        self._limit = limit
 
     @property
     def doubt(self) -> Break | None:

@@ -17,6 +17,29 @@ class End(StrEnum):
     WINDOW = "window"  # pictures up to the end of what was to be kept have come
     EOF = "eof"  # the source said it is over, or closed the connection
     STOPPED = "stopped"  # we asked for the end
+    SUSPECT = "suspect"  # it covers the time of recorded pictures and does not hold them; nothing was released
+
+
+class Side(StrEnum):
+    """The two places where a replay meets what is recorded."""
+
+    HEAD = "head"  # the recorder's last pictures before what is missing
+    TAIL = "tail"  # its first ones after it
+
+
+class Joint(StrEnum):
+    """How a replay was joined on one side."""
+
+    EXACT = "exact"  # by content: no picture missing, none double
+    TIME = "time"  # by the clock: the recorded pictures were not found
+    NONE = "none"  # nothing recorded was given to look for
+
+
+class Unproved(StrEnum):
+    """What to do with footage that covers the time of recorded pictures and does not hold them."""
+
+    KEEP = "keep"  # cut it by time
+    STOP = "stop"  # end with `End.SUSPECT` before anything is released
 
 
 Cause = End | Reason
@@ -33,8 +56,14 @@ class TimeSource(StrEnum):
 class ReplayJob:
     """One replay: what to ask, what to keep of it, and where to put it.
 
-    `asked` is what the URL asks for, with margins; `keep` is the part that is written. `max_bytes_s` 0 means no cap.
-    `transport` is `tcp` or `udp` and matters for RTSP only.
+    `asked` is what the URL asks for, with margins; `keep` is the part that is written where a side is cut by time.
+    `max_bytes_s` 0 means no cap. `transport` is `tcp` or `udp` and matters for RTSP only.
+
+    `head` and `tail` are fingerprints of recorded pictures in order of presentation: the last before what is
+    missing, and the first after it. `head_at` is when the former end, `tail_at` when the latter begin, on the
+    recorder's clock. All windows here and in events are the recorder's time: the URL was built for `asked` plus
+    `shift_s`, and the camera's own times are reported less `shift_s`. With `shift_known` the shift was measured
+    and decides between places that look the same.
     """
 
     url: Secret
@@ -48,6 +77,13 @@ class ReplayJob:
     max_bytes_s: float = 0.0
     transport: str = "tcp"
     tls_verify: bool = False
+    head: tuple[bytes, ...] = ()
+    tail: tuple[bytes, ...] = ()
+    head_at: datetime | None = None
+    tail_at: datetime | None = None
+    shift_s: float = 0.0
+    shift_known: bool = False
+    unproved: Unproved = Unproved.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +128,21 @@ class Jump:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """How one side was joined; once per side of every replay that played something.
+
+    `offset_s` is the camera's time of a picture minus the recorder's, None where nothing matched. `run` is how many
+    pictures in a row were equal. `detail` says why a side is not exact, in a few words.
+    """
+
+    side: Side
+    kind: Joint
+    offset_s: float | None = None
+    run: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The last event of every replay. `detail` is one redacted line, `status` an RTSP or HTTP code."""
 
@@ -103,4 +154,4 @@ class Ended:
     status: int | None = None
 
 
-Event = Opened | SegmentReady | Progress | Jump | Ended
+Event = Opened | SegmentReady | Progress | Jump | Joined | Ended

@@ -17,9 +17,8 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from anr_watch.replay.nalunits import as_annexb, look_into
+from anr_watch.replay.nalunits import as_annexb
 from anr_watch.replay.rtptime import TICKS
-from anr_watch.replay.stamps import Unit
 
 TIME_BASE: Final = Fraction(1, TICKS)
 # frag_discont, and no shifting of negative times (there are none): both are needed to keep the place of sound that
@@ -43,7 +42,7 @@ class VideoFormat:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a finished segment holds; times in ticks since 1970."""
+    """What a segment holds; times in ticks since 1970. `file` is its finished name, `zero` its own time 0."""
 
     file: str
     start: int
@@ -51,6 +50,8 @@ class Written:
     bytes: int
     frames: int
     format: VideoFormat
+    last: int  # when the last picture begins
+    zero: int
 
 
 def format_of_sets(codec: str, sets: dict[int, tuple[bytes, ...]], key_frame: bytes) -> VideoFormat:
@@ -64,34 +65,6 @@ def format_of_sets(codec: str, sets: dict[int, tuple[bytes, ...]], key_frame: by
     if stream is None or stream.width <= 0 or stream.height <= 0:
         raise ValueError("a key frame without picture size")
     return VideoFormat(codec, stream.width, stream.height, stream, source)
-
-
-class Formats:
-    """How each key frame is coded: by the parameter sets in front of it, or those of the session description.
-
-    The same object comes back as long as nothing changes.
-    """
-
-    def __init__(self, first: VideoFormat, extradata: bytes, *, annexb: bool) -> None:
-        self._codec = first.codec
-        self._format = None if annexb else first
-        self._sets = look_into(first.codec, extradata).sets if annexb else {}
-
-    def of(self, unit: Unit) -> VideoFormat:
-        """Return the format of a key frame.
-
-        Raises:
-            av.FFmpegError, ValueError: its parameter sets describe nothing libav can read.
-        """
-        if unit.front is None:
-            if self._format is None:
-                raise ValueError("a key frame nobody looked into")
-            return self._format
-        sets = {**self._sets, **unit.front.sets}
-        if self._format is None or sets != self._sets:
-            self._format = format_of_sets(self._codec, sets, bytes(unit.payload))
-            self._sets = sets
-        return self._format
 
 
 class _Sink:
@@ -129,7 +102,8 @@ class SegmentWriter:
         self._part, self._final = staging / f"{number:04}.part", staging / f"{number:04}.mp4"
         self._format, self._start = video, start
         self._zero: int | None = None  # what is time 0 in the file: where decoding of the first picture begins
-        self._end = start
+        self._lead = 0  # from there to its presentation
+        self._end = self._last = start
         self._frames = 0
         self._last_dts: dict[bool, int] = {}
         self._sink = _Sink(self._part)
@@ -154,27 +128,45 @@ class SegmentWriter:
         if stream is None:
             return
         if self._zero is None:
-            self._zero = dts
-        dts -= self._zero
+            self._zero, self._lead = dts, pts - dts
+        # frag_discont makes each track's first decoding time its presentation time, so pictures that are reordered
+        # would come late by their lead, and sound would not.
+        zero = self._zero + (self._lead if video else 0)
+        dts -= zero
         last = self._last_dts.get(video)
         if last is not None and dts <= last:
             dts = last + 1
         self._last_dts[video] = dts
         packet.stream = stream
         packet.time_base = TIME_BASE
-        packet.dts, packet.pts = dts, max(pts - self._zero, dts)
+        packet.dts, packet.pts = dts, max(pts - zero, dts)
         packet.duration = duration
         self._output.mux_one(packet)
         if video:
             self._frames += 1
-            self._end = max(self._end, pts + duration)
+            self._last, self._end = max(self._last, pts), max(self._end, pts + duration)
 
     def close(self) -> Written:
         """Finish the file: everything on disk, then the finished name."""
+        written = self.stage(sync=True)
+        self._part.rename(self._final)
+        return written
+
+    def stage(self, *, sync: bool = False) -> Written:
+        """Finish the file and leave it under its unfinished name; not on disk yet unless `sync`."""
         try:
             self._output.close()
-            self._sink.sync()
+            if sync:
+                self._sink.sync()
         finally:
             self._sink.close()
-        self._part.rename(self._final)
-        return Written(self._final.name, self._start, self._end, self._sink.bytes, self._frames, self._format)
+        return Written(
+            self._final.name,
+            self._start,
+            self._end,
+            self._sink.bytes,
+            self._frames,
+            self._format,
+            self._last,
+            self._start if self._zero is None else self._zero,
+        )

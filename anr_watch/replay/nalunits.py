@@ -48,6 +48,12 @@ def is_annexb(data: bytes) -> bool:
     return data.startswith((b"\0\0\1", b"\0\0\0\1"))
 
 
+def length_size(codec: str, extradata: bytes) -> int:
+    """Return the bytes of a NAL unit's length prefix, by an avcC or hvcC box (ISO/IEC 14496-15)."""
+    at = 4 if codec == "h264" else 21
+    return (extradata[at] & 3) + 1 if len(extradata) > at else 4
+
+
 def _after_start_code(data: bytes, at: int) -> int | None:
     found = data.find(b"\0\0\1", at)
     return None if found < 0 else found + 3

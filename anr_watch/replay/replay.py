@@ -6,10 +6,9 @@ replay is over; it starts no process and knows no gap.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 from typing import Final
 
@@ -17,30 +16,38 @@ import av
 
 from anr_watch.model import Window
 from anr_watch.replay.cutter import Cutter, Op, Step
+from anr_watch.replay.ending import Over, why_over
 from anr_watch.replay.feed import Feed
-from anr_watch.replay.job import Cause, End, Ended, Event, Jump, Opened, Progress, ReplayJob, SegmentReady
+from anr_watch.replay.formats import Formats
+from anr_watch.replay.job import (
+    End,
+    Ended,
+    Event,
+    Joined,
+    Joint,
+    Jump,
+    Opened,
+    Progress,
+    ReplayJob,
+    SegmentReady,
+    Side,
+)
+from anr_watch.replay.joining import Joining
 from anr_watch.replay.merge import Merge
-from anr_watch.replay.muxer import Formats, SegmentWriter
+from anr_watch.replay.muxer import SegmentWriter, Written
+from anr_watch.replay.releasing import Staged
 from anr_watch.replay.rtptime import TICKS
 from anr_watch.replay.sound import Sound, sound_for
 from anr_watch.replay.source import PacketSource
-from anr_watch.replay.stamps import NoTimes, Stamped, Stamper, Unit
-from anr_watch.replay.timeline import Break, Placed, Timeline, TimeWentBack, instant_of, ticks_of
+from anr_watch.replay.stamps import Stamped, Stamper, Unit
+from anr_watch.replay.timeline import Break, Placed, Timeline, instant_of, ticks_of
 from anr_watch.states import Reason
 
 LOOK_S: Final = 0.1  # how soon a stop or a stall is noticed
 PROGRESS_S: Final = 0.25
 QUIET_END_S: Final = 1.0  # a camera that falls silent with the last picture is at its end, not stalled
 GOODBYE_S: Final = 0.5
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-
-
-class _Over(Exception):  # noqa: N818 - not an error
-    """The replay is over."""
-
-    def __init__(self, cause: Cause, detail: str = "", status: int | None = None) -> None:
-        self.cause, self.detail, self.status = cause, detail, status
-        super().__init__(detail)
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -67,7 +74,11 @@ class Replay:
         self._job, self._emit, self._stop = job, emit, stop
         self._monotonic, self._wall_us = monotonic, wall_us
         self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s)
-        self._cutter = Cutter(job.keep, job.segment_s)
+        self._shift = round(job.shift_s * TICKS)
+        self._joining = Joining(job, self._fingerprint) if job.head or job.tail else None
+        # What is joined is staged from the first key frame that comes, and cut when its place is known.
+        self._cutter = Cutter(Window(_EVER, job.keep.end) if self._joining else job.keep, job.segment_s)
+        self._staged = Staged(job.staging)
         self._pipeline: _Pipeline | None = None
         self._formats: Formats | None = None
         self._writer: SegmentWriter | None = None
@@ -82,7 +93,7 @@ class Replay:
         try:
             while True:
                 self._round()
-        except _Over as over:
+        except Over as over:
             ended = self._wind_up(over)
         self._feed.stop(0.0 if ended.cause is Reason.STALLED else GOODBYE_S)
         return ended
@@ -96,14 +107,15 @@ class Replay:
             elif self._pipeline is not None:
                 self._cut(self._pipeline.timeline.tick())
         except Exception as error:
-            over = _why_not(error)
+            over = why_over(error)
             if over is None:
                 raise
             raise over from None
-        if self._cutter.done:
+        joining = self._joining
+        if self._cutter.done or (joining is not None and (joining.complete or joining.suspect)):
             raise self._reached_the_end()
         if self._stop.is_set():
-            raise _Over(End.STOPPED)
+            raise Over(End.STOPPED)
         if ended and not units:
             raise self._source_ended()
         self._watch()
@@ -126,12 +138,23 @@ class Replay:
         self._cut(pipeline.timeline.push(stamped))
 
     def _cut(self, items: list[Placed | Break]) -> None:
-        for item in items:
+        for placed in items:
+            item = placed if not self._shift else _earlier(placed, self._shift)
             if isinstance(item, Break):
-                self._emit(Jump(instant_of(item.at), round(item.by / TICKS, 6)))
+                self._emit(Jump(self._instant(item.at), round(item.by / TICKS, 6)))
             for ordered in self._ordered(item):
-                for step in self._cutter.push(ordered):
-                    self._do(step)
+                self._keep(ordered)
+
+    def _keep(self, item: Placed | Break) -> None:
+        joining = self._joining
+        if joining is not None:
+            for joined in joining.see(item):
+                self._emit(joined)
+            self._cutter.reach(joining.reach)
+        for step in self._cutter.push(item):
+            self._do(step)
+        if joining is not None:
+            self._release(joining, final=False)
 
     def _ordered(self, item: Placed | Break) -> list[Placed | Break]:
         pipeline = self._pipeline
@@ -151,13 +174,15 @@ class Replay:
                 sound = sound_for(playing.audio)
             except (av.FFmpegError, ValueError):
                 sound = None  # footage without sound is worth more than none
-        self._formats = Formats(playing.video, playing.extradata, annexb=playing.annexb)
+        self._formats = Formats(playing)
         stamper = Stamper(playing.clock_rates)
         after_s = (self._feed.first_at or self._monotonic()) - self._started
         video = playing.video
         audio_codec = "" if sound is None else "aac"
         self._emit(Opened(video.codec, video.width, video.height, audio_codec, round(max(0.0, after_s), 6)))
-        timeline = Timeline(self._job.asked, wall_us=self._wall_us, monotonic=self._monotonic)
+        shift = timedelta(seconds=self._job.shift_s)
+        asked = Window(self._job.asked.start + shift, self._job.asked.end + shift)
+        timeline = Timeline(asked, wall_us=self._wall_us, monotonic=self._monotonic)
         return _Pipeline(stamper, timeline, None if sound is None else Merge(), sound)
 
     def _do(self, step: Step) -> None:
@@ -175,13 +200,26 @@ class Replay:
 
     def _close_segment(self) -> None:
         writer, self._writer = self._writer, None
-        if writer is None or self._pipeline is None:
+        if writer is None:
             return
-        done = writer.close()
+        if self._joining is None:
+            self._ready(writer.close())
+            return
+        staged = writer.stage()
+        self._staged.add(staged)
+        self._joining.hold(staged)
+
+    def _release(self, joining: Joining, *, final: bool) -> None:
+        for done in self._staged.release(joining, final=final):
+            self._ready(done)
+
+    def _ready(self, done: Written) -> None:
+        if self._pipeline is None:
+            return
         self._emit(
             SegmentReady(
                 file=done.file,
-                window=Window(instant_of(done.start), instant_of(done.end)),
+                window=Window(self._instant(done.start), self._instant(self._ended_by(done))),
                 bytes=done.bytes,
                 frames=done.frames,
                 codec=done.format.codec,
@@ -191,39 +229,57 @@ class Replay:
             )
         )
 
+    def _ended_by(self, done: Written) -> int:
+        """Return when a segment ends: a found tail knows better than the guessed length of the last picture."""
+        joining = self._joining
+        return done.end if joining is None or not joining.complete else min(done.end, joining.wanted_end)
+
+    def _instant(self, ticks: int) -> datetime:
+        """Return the recorder's time; behind an exact head it is counted from where the recorded footage ends."""
+        joining, head_at = self._joining, self._job.head_at
+        if joining is None or head_at is None or not joining.anchored:
+            return instant_of(ticks)
+        since = ticks + joining.anchor - ticks_of(head_at)
+        return head_at + timedelta(microseconds=round(since * 100 / 9))
+
+    def _fingerprint(self, unit: Unit) -> bytes:
+        return b"" if self._formats is None else self._formats.fingerprint(unit)
+
     # Ends.
 
-    def _reached_the_end(self) -> _Over:
+    def _reached_the_end(self) -> Over:
+        if self._joining is not None and self._joining.suspect:
+            return Over(End.SUSPECT, self._joining.suspect)
         doubt = self._cutter.doubt
         if doubt is not None:
             by_s = doubt.by / TICKS
             at = instant_of(doubt.at)
-            return _Over(
+            return Over(
                 Reason.CUT_SHORT, f"time stamps jumped by {by_s:.1f} s at {at:%H:%M:%S}, beyond what was asked for"
             )
         if self._cutter.kept == 0:
-            return _Over(Reason.NO_FOOTAGE, "what came lies after the window")
-        return _Over(End.WINDOW)
+            return Over(Reason.NO_FOOTAGE, "what came lies after the window")
+        return Over(End.WINDOW)
 
-    def _source_ended(self) -> _Over:
+    def _source_ended(self) -> Over:
         failure = self._feed.failure
         if failure is not None and (self._came == 0 or failure.reason in {Reason.STALLED, Reason.BAD_MEDIA}):
-            return _Over(failure.reason, failure.detail, failure.status)
+            return Over(failure.reason, failure.detail, failure.status)
         if failure is not None:
-            return _Over(End.EOF, "the connection broke")
+            return Over(End.EOF, "the connection broke")
         if self._came == 0:
-            return _Over(Reason.NO_FOOTAGE, "the camera played nothing")
-        return _Over(End.EOF, "the camera ended the replay")
+            return Over(Reason.NO_FOOTAGE, "the camera played nothing")
+        return Over(End.EOF, "the camera ended the replay")
 
     def _watch(self) -> None:
         if self._feed.first_at is None:
             self._watch_opening()
             return
         silent_s = self._feed.silent_s()
-        if silent_s >= QUIET_END_S and self._complete(missing_frames=2):
-            raise _Over(End.WINDOW, "the camera fell silent with the end of the window")
+        if silent_s >= QUIET_END_S and self._complete(missing_frames=2, playing=True):
+            raise Over(End.WINDOW, "the camera fell silent with the end of the window")
         if silent_s >= self._job.stall_timeout_s:
-            raise _Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
+            raise Over(Reason.STALLED, f"nothing came for {self._job.stall_timeout_s:g} s")
 
     def _watch_opening(self) -> None:
         now = self._monotonic()
@@ -231,15 +287,17 @@ class Replay:
             if self._feed.connected:
                 self._connected_at = now
             elif now - self._started >= self._job.connect_timeout_s and not self._feed.ended:
-                raise _Over(Reason.UNREACHABLE, f"no connection within {self._job.connect_timeout_s:g} s")
+                raise Over(Reason.UNREACHABLE, f"no connection within {self._job.connect_timeout_s:g} s")
         elif now - self._connected_at >= 2 * self._job.stall_timeout_s:
-            raise _Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
+            raise Over(Reason.STALLED, f"no footage within {2 * self._job.stall_timeout_s:g} s")
 
-    def _complete(self, *, missing_frames: int) -> bool:
-        last = self._cutter.last_end
-        return last is not None and last >= ticks_of(self._job.keep.end) - missing_frames * self._cutter.frame_ticks
+    def _complete(self, *, missing_frames: int, playing: bool) -> bool:
+        last, end = self._cutter.last_end, ticks_of(self._job.keep.end)
+        if self._joining is not None:
+            end = min(self._joining.reach, ticks_of(self._job.asked.end)) if playing else self._joining.wanted_end
+        return last is not None and last >= end - missing_frames * self._cutter.frame_ticks
 
-    def _wind_up(self, over: _Over) -> Ended:
+    def _wind_up(self, over: Over) -> Ended:
         """Write what is still held back, finish the open segment and say how it ended."""
         pipeline = self._pipeline
         try:
@@ -250,13 +308,14 @@ class Replay:
                 self._drain(pipeline)
             for step in self._cutter.finish():
                 self._do(step)
+            over = self._join_up(over)
         except Exception as error:
-            broken = _why_not(error)
+            broken = why_over(error)
             if broken is None:
                 raise
             over = broken
-        if over.cause is End.EOF and self._complete(missing_frames=1):
-            over = _Over(End.WINDOW)
+        if over.cause is End.EOF and self._complete(missing_frames=1, playing=False):
+            over = Over(End.WINDOW)
         return Ended(
             cause=over.cause,
             detail=over.detail[:300],
@@ -266,17 +325,35 @@ class Replay:
             status=over.status,
         )
 
+    def _join_up(self, over: Over) -> Over:
+        """Decide what is still open about the joins and release the rest; return how the replay ended after that."""
+        joining = self._joining
+        if self._pipeline is None:
+            return over
+        if joining is None:
+            for side in Side:
+                self._emit(Joined(side, Joint.NONE))
+            return over
+        in_order = over.cause is End.WINDOW or (over.cause is End.EOF and self._feed.failure is None)
+        for joined in joining.finish(in_order=in_order):
+            self._emit(joined)
+        self._release(joining, final=True)
+        if joining.suspect:
+            return Over(End.SUSPECT, joining.suspect)
+        return Over(End.WINDOW) if joining.complete and in_order else over
+
     def _drain(self, pipeline: _Pipeline) -> None:
         if pipeline.merge is None or pipeline.sound is None:
             return
         rest = [ordered for block in pipeline.sound.finish() for ordered in pipeline.merge.push(block)]
         for item in [*rest, *pipeline.merge.finish()]:
-            for step in self._cutter.push(item):
-                self._do(step)
+            self._keep(item)
 
     def _until(self) -> datetime | None:
         last = self._cutter.last_end
-        return None if last is None else instant_of(last)
+        if last is None:
+            return None
+        return self._instant(last if self._joining is None else min(last, self._joining.wanted_end))
 
     def _show_progress(self) -> None:
         now = self._monotonic()
@@ -285,23 +362,8 @@ class Replay:
             self._emit(Progress(self._feed.bytes, self._until()))
 
 
-def _why_not(error: Exception) -> _Over | None:
-    """Return the end an exception means, None for a mistake of ours."""
-    match error:
-        case _Over():
-            return error
-        case TimeWentBack():
-            return _Over(Reason.CUT_SHORT, str(error))
-        case NoTimes():
-            return _Over(Reason.BAD_MEDIA, str(error))
-        case av.FFmpegError():
-            return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")
-        case OSError():
-            reason = Reason.DISK_FULL if error.errno in _FULL else Reason.STORAGE
-            return _Over(reason, f"staging: {error.strerror}")
-        case ValueError():  # how PyAV says that something does not go together
-            return _Over(Reason.BAD_MEDIA, f"not fit for mp4: {error}")
-        case MemoryError():
-            return _Over(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take")
-        case _:
-            return None
+def _earlier(item: Placed | Break, ticks: int) -> Placed | Break:
+    """Return the same on the recorder's clock."""
+    if isinstance(item, Break):
+        return Break(item.at - ticks, item.by, proven=item.proven)
+    return Placed(item.pts - ticks, item.dts - ticks, item.unit)

@@ -20,24 +20,32 @@ from anr_watch.replay.job import (
     End,
     Ended,
     Event,
+    Joined,
+    Joint,
     Jump,
     Opened,
     Progress,
     ReplayJob,
     SegmentReady,
+    Side,
     TimeSource,
+    Unproved,
 )
 from anr_watch.states import Reason
 
 MAX_LINE_BYTES: Final = 8192  # the longest honest line is below 1 kB plus a detail of 400 characters
+MAX_JOB_BYTES: Final = 65_536  # two sides of MAX_PRINTS fingerprints of 27 bytes each, and the rest
+MAX_PRINTS: Final = 1000  # a side has about 200
 MAX_TEXT: Final = 400
 _LARGEST: Final = 2**53  # JSON numbers above it are not exact everywhere
 _FILE: Final = re.compile(r"\d{4,8}\.mp4", re.ASCII)
+_PRINT: Final = re.compile(r"(?:[0-9a-f]{2}){1,12}", re.ASCII)
 _NAMES: Final[dict[str, type[Event]]] = {
     "opened": Opened,
     "segment": SegmentReady,
     "progress": Progress,
     "jump": Jump,
+    "joined": Joined,
     "ended": Ended,
 }
 _KINDS: Final = {kind: name for name, kind in _NAMES.items()}
@@ -60,7 +68,7 @@ def parse_event(line: bytes) -> Event:
     Raises:
         ParseError: too long, no JSON object, an unknown event, or a field that is missing, unknown or out of range.
     """
-    values = _object(line)
+    values = _object(line, MAX_LINE_BYTES)
     name = values.pop("event", None)
     kind = _NAMES.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -74,7 +82,7 @@ def parse_job(line: bytes) -> ReplayJob:
     Raises:
         ParseError: as for `parse_event`; the text never holds the URL.
     """
-    return _build(ReplayJob, _object(line), _JOB_FIELDS)
+    return _build(ReplayJob, _object(line, MAX_JOB_BYTES), _JOB_FIELDS)
 
 
 def _line(values: Mapping[str, object]) -> bytes:
@@ -93,13 +101,15 @@ def _plain(value: object) -> object:
             return value.value
         case Path():
             return str(value)
+        case tuple():
+            return [item.hex() for item in value]
         case _:
             return value
 
 
-def _object(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise ParseError(f"a line of {len(line)} bytes (at most {MAX_LINE_BYTES})")
+def _object(line: bytes, most: int) -> dict[str, Any]:
+    if len(line) > most:
+        raise ParseError(f"a line of {len(line)} bytes (at most {most})")
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -176,6 +186,14 @@ def _window(value: object) -> Window:
     return Window(parse_instant(value[0]), parse_instant(value[1]))
 
 
+def _prints(value: object) -> tuple[bytes, ...]:
+    if not isinstance(value, list) or len(value) > MAX_PRINTS:
+        raise ParseError("fingerprints")
+    if not all(isinstance(text, str) and _PRINT.fullmatch(text) for text in value):
+        raise ParseError("fingerprints")
+    return tuple(map(bytes.fromhex, value))
+
+
 def _instant_or_none(value: object) -> datetime | None:
     return None if value is None else parse_instant(value)
 
@@ -212,6 +230,13 @@ _EVENT_FIELDS: Final[dict[type[Event], dict[str, Callable[[object], object]]]] =
     },
     Progress: {"bytes": _whole, "until": _instant_or_none},
     Jump: {"at": parse_instant, "by_s": _number},
+    Joined: {
+        "side": lambda value: Side(_text(value)),
+        "kind": lambda value: Joint(_text(value)),
+        "offset_s": lambda value: None if value is None else _number(value),
+        "run": _whole,
+        "detail": _text,
+    },
     Ended: {
         "cause": _cause,
         "detail": _text,
@@ -233,4 +258,11 @@ _JOB_FIELDS: Final[dict[str, Callable[[object], object]]] = {
     "max_bytes_s": _positive,
     "transport": _one_of("tcp", "udp"),
     "tls_verify": _flag,
+    "head": _prints,
+    "tail": _prints,
+    "head_at": _instant_or_none,
+    "tail_at": _instant_or_none,
+    "shift_s": _number,
+    "shift_known": _flag,
+    "unproved": lambda value: Unproved(_text(value)),
 }

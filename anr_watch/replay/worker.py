@@ -23,7 +23,7 @@ from anr_watch.model import Secret, Window
 from anr_watch.replay.job import Ended, Event, Opened, ReplayJob
 from anr_watch.replay.replay import Replay
 from anr_watch.replay.source import LibavSource
-from anr_watch.replay.wire import MAX_LINE_BYTES, event_line, job_line, parse_job
+from anr_watch.replay.wire import MAX_JOB_BYTES, event_line, job_line, parse_job
 from anr_watch.states import Reason
 
 MEMORY_BYTES: Final = 1 << 30  # a replay of any length takes below 100 MB; libav maps about 200 MB of code and stacks
@@ -97,8 +97,8 @@ def serve(job_fd: int = 0, event_fd: int = 1) -> int:
 def _first_line(fd: int) -> tuple[bytes, bytes]:
     """Return the job's line and what came after it."""
     data = b""
-    while b"\n" not in data and len(data) <= MAX_LINE_BYTES:
-        part = os.read(fd, MAX_LINE_BYTES)
+    while b"\n" not in data and len(data) <= MAX_JOB_BYTES:
+        part = os.read(fd, MAX_JOB_BYTES)
         if not part:
             os._exit(ORPHANED)
         data += part

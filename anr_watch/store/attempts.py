@@ -39,9 +39,19 @@ async def begin(session: Session, attempt: Attempt) -> Attempt | None:
 async def progress(session: Session, attempt: Attempt) -> bool:
     """Write what a running try gained so far; False if it does not run any more."""
     found = await session.all(
-        "UPDATE anr_attempts SET got_s = ?, bytes = ?, files = ?, first_byte_s = ?, speed = ?"
-        " WHERE id = ? AND ended_at IS NULL RETURNING id",
-        (attempt.got_s, attempt.bytes, attempt.files, attempt.first_byte_s, attempt.speed, attempt.id),
+        "UPDATE anr_attempts SET got_s = ?, bytes = ?, files = ?, first_byte_s = ?, speed = ?, join_head = ?,"
+        " join_tail = ?, offset_ms = ? WHERE id = ? AND ended_at IS NULL RETURNING id",
+        (
+            attempt.got_s,
+            attempt.bytes,
+            attempt.files,
+            attempt.first_byte_s,
+            attempt.speed,
+            attempt.join_head,
+            attempt.join_tail,
+            attempt.offset_ms,
+            attempt.id,
+        ),
     )
     return bool(found)
 
@@ -70,8 +80,8 @@ async def end(session: Session, attempt: Attempt) -> bool:
 async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
     await session.all(
         "INSERT INTO anr_attempts (id, gap_id, camera_id, number, window_start, window_end, started_at, ended_at,"
-        " reason, detail, wanted_s, got_s, bytes, files, first_byte_s, speed, next_at, tries)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " reason, detail, wanted_s, got_s, bytes, files, first_byte_s, speed, next_at, tries, join_head, join_tail,"
+        " offset_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             attempt.id,
             attempt.gap_id,
@@ -91,6 +101,9 @@ async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
             attempt.speed,
             rows.text_or_none(attempt.next_at),
             tries,
+            attempt.join_head,
+            attempt.join_tail,
+            attempt.offset_ms,
         ),
     )
 

@@ -192,6 +192,9 @@ def attempt_of(row: sqlite3.Row) -> Attempt:
         first_byte_s=row["first_byte_s"],
         speed=row["speed"],
         next_at=optional_instant(row, "next_at"),
+        join_head=row["join_head"],
+        join_tail=row["join_tail"],
+        offset_ms=row["offset_ms"],
     )
 
 

@@ -99,6 +99,31 @@ _OWN_1 = (
     """,
 )
 
+# Joins by content: how each side of a try was cut, what a device's clock is off by, which guesses at it were wrong.
+_OWN_2 = (
+    "ALTER TABLE anr_attempts ADD COLUMN join_head TEXT",  # exact, time, none; NULL: nothing was played
+    "ALTER TABLE anr_attempts ADD COLUMN join_tail TEXT",  # the same for the end
+    "ALTER TABLE anr_attempts ADD COLUMN offset_ms REAL",  # camera's clock minus recorder's; NULL: not measured
+    """
+    CREATE TABLE anr_clocks (
+        device      TEXT PRIMARY KEY,  -- host:port that is asked
+        offset_s    REAL NOT NULL,     -- its clock minus the recorder's, seconds, as measured last
+        spread_s    REAL NOT NULL,     -- by how much measurements differ
+        measured_at TEXT NOT NULL,     -- when it was measured last
+        samples     INTEGER NOT NULL,  -- measurements since the clock was set
+        source      TEXT NOT NULL      -- what measured: join
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE anr_guesses (
+        gap_id   TEXT NOT NULL,  -- recording_gaps.id
+        guess    TEXT NOT NULL,  -- shift and margin in seconds
+        tried_at TEXT NOT NULL,  -- when it was found wrong
+        UNIQUE (gap_id, guess)
+    )
+    """,
+)
+
 # The tables of the contract under the kernel's names, so that one set of queries serves both modes.
 # Secrets of config.toml are never stored: `username`, `password` and the template stay NULL.
 _STANDALONE_1 = (
@@ -186,7 +211,7 @@ _STANDALONE_1 = (
     """,
 )
 
-OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1,)
+OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1, _OWN_2)
 STANDALONE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_STANDALONE_1,)
 
 
@@ -284,6 +309,7 @@ async def prune(session: Session, now: datetime) -> None:
     await session.all(
         "DELETE FROM anr_gaps WHERE created_at < ? AND gap_id NOT IN (SELECT id FROM recording_gaps)", (oldest,)
     )
+    await session.all("DELETE FROM anr_guesses WHERE tried_at < ?", (oldest,))
     await session.all("DELETE FROM anr_parked WHERE camera_id NOT IN (SELECT id FROM cameras)")
     await session.all("DELETE FROM anr_presence WHERE camera_id NOT IN (SELECT id FROM cameras)")
     await session.all("DELETE FROM anr_segments WHERE path NOT IN (SELECT path FROM segments)")

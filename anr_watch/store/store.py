@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from anr_watch.clock import Clock
 from anr_watch.errors import StorageError
-from anr_watch.model import Attempt, CameraFacts, Gap, Message, Segment, Window
+from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Segment, Window
 from anr_watch.states import FillState, Presence, Reason
-from anr_watch.store import attempts, gaps, outbox, people, reading, segment_rows, settling
+from anr_watch.store import attempts, clocks, gaps, outbox, people, reading, segment_rows, settling
 from anr_watch.store.connection import Reader, Session, Work, Writer
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
@@ -252,6 +252,8 @@ class Store:
             if camera_id is not None:
                 chosen += await gaps.retryable(session, camera_id, now, self._hours)
             count = await gaps.retry(session, chosen)
+            for gap in chosen:
+                await clocks.forget_guesses(session, gap.id)
             if gap_id is not None and count and chosen[0].id == gap_id:
                 await gaps.ask(session, gap_id, now)
             cameras = {gap.camera_id for gap in chosen if gap.state is not FillState.FILLED}
@@ -367,6 +369,29 @@ class Store:
     async def presences(self) -> dict[str, tuple[Presence, datetime]]:
         """Return what was last believed about each camera, and since when."""
         return await self._reader.read(attempts.presences) if self.prepared else {}
+
+    # ---- clocks
+
+    async def clocks(self) -> dict[str, DeviceClock]:
+        """Return the measured clocks, by device as `host:port`."""
+        return await self._reader.read(clocks.known) if self.prepared else {}
+
+    async def save_clock(self, clock: DeviceClock, camera_id: str, announce: Announce | None = None) -> None:
+        """Note a measured clock, with messages about one of the device's cameras in the same transaction."""
+
+        async def work(session: Session) -> None:
+            await clocks.save(session, clock)
+            await self._announce(session, camera_id, announce)
+
+        await self._write(work)
+
+    async def guessed(self, gap_id: str) -> frozenset[str]:
+        """Return the guesses at a clock that were wrong for a gap."""
+        return await self._reader.read(lambda session: clocks.guessed(session, gap_id))
+
+    async def note_guess(self, gap_id: str, guess: str) -> None:
+        """Note a guess that was wrong for a gap."""
+        await self._write(lambda session: clocks.note_guess(session, gap_id, guess, self._clock.now()))
 
     # ---- outbox
 

@@ -177,16 +177,16 @@ def test_a_hole_in_the_cameras_storage_stays_missing_and_the_rest_is_filled(tmp_
             assert len(partial) == 1
             assert len(partial[0]["data"]["missing"]) == 1
 
-    provoke(tmp_path, scenario, hole=(10, 18))
+    provoke(tmp_path, scenario, hole=(20, 28))
 
 
 @pytest.mark.parametrize(
     ("reason", "fault"),
     [
-        ("stalled", {"stall_after_s": 12}),
-        ("cut_short", {"cut_after_s": 12}),
-        ("cut_short", {"rst_after_s": 12}),
-        ("cut_short", {"short_window_s": 12}),
+        ("stalled", {"stall_after_s": 20}),
+        ("cut_short", {"cut_after_s": 20}),
+        ("cut_short", {"rst_after_s": 20}),
+        ("cut_short", {"short_window_s": 22}),
     ],
 )
 def test_what_came_short_is_kept_and_the_residual_gets_its_second_pass(tmp_path, reason, fault):

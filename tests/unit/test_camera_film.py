@@ -127,3 +127,29 @@ def test_nal_units_are_taken_apart():
     assert split_annexb(b"\0\0\0\1ab\0\0\1cd\0\0\0\1e") == [b"ab", b"cd", b"e"]
     assert split_annexb(b"") == []
     assert len(filler_nal(1000, h265=False)) == len(filler_nal(1000, h265=True)) == 1000
+
+
+def test_another_quality_is_another_encoding_of_the_same_pictures():
+    usual, other = (Film(FilmSpec(width=128, height=96, quality=quality)).gop(7) for quality in (0, 40))
+    assert [picture.number for picture in usual.pictures] == [picture.number for picture in other.pictures]
+    assert all(a.nals != b.nals for a, b in zip(usual.pictures, other.pictures, strict=True))
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_film_that_lacks_every_nth_picture(b_frames):
+    spec = FilmSpec(width=128, height=96, gop_frames=12, b_frames=b_frames, drop_every=4)
+    pictures = Film(spec).gop(5).pictures
+    assert pictures[0].key
+    assert sorted(picture.number for picture in pictures) == [60, 61, 62, 64, 65, 66, 68, 69, 70]
+    assert [number for number in range(60, 72) if spec.shows(number)] == sorted(it.number for it in pictures)
+
+    async def turns():
+        return [position async for position, _ in Film(spec).pictures(60, 84)]
+
+    assert asyncio.run(turns()) == [number for number in range(60, 84) if spec.shows(number)]
+
+
+@pytest.mark.parametrize("wrong", [{"quality": 52}, {"quality": -1}, {"drop_every": 1}, {"drop_every": -2}])
+def test_a_film_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FilmSpec(**wrong)

@@ -22,11 +22,12 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             *("coverage", "presence", "planner", "verdict", "kernel_events", "footage.names", "replay.job"),
             *("replay.urls", "replay.template", "replay.device_time", "replay.secrets"),
+            "joins",
         ),
     ),
     ("settings", ("config", "sources.presence_rules")),
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
-    ("fills", ("announcements", "holes", "fill", "scheduler")),
+    ("fills", ("announcements", "holes", "joins.neighbours", "fill", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
     ("commands", ("cli", "commands", "demo", "__main__")),
 )

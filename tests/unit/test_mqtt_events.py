@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anr_watch.instants import parse_instant
-from anr_watch.model import Attempt, CameraFacts, Gap, Message, Window
+from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Window
 from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.states import Presence, Reason
 
@@ -30,7 +30,11 @@ ENDED = dataclasses.replace(
     first_byte_s=0.1234567,
     speed=7.891,
     next_at=NOW + timedelta(seconds=20),
+    join_head="exact",
+    join_tail="time",
+    offset_ms=-1234.567,
 )
+CLOCK = DeviceClock("10.0.0.1:554", 7200.25, 0.5, NOW, 3, "join")
 FILLED = Window(WINDOW.start, WINDOW.start + timedelta(seconds=60))
 MISSING = Window(FILLED.end, WINDOW.end)
 TELL = Announcer("nvr1")
@@ -55,6 +59,7 @@ def all_events(tell: Announcer = TELL) -> list[tuple[Message, ...]]:
         tell.camera_offline("cam_1", at=NOW, source="database"),
         tell.camera_parked("cam_1", at=NOW, reason=Reason.UNAUTHORIZED, detail="401"),
         tell.camera_unparked("cam_1", at=NOW),
+        tell.clock_corrected("cam_1", at=NOW, clock=CLOCK, before_s=0.0),
     ]
 
 
@@ -72,7 +77,7 @@ def test_every_event_is_a_cloud_event():
         assert all(re.fullmatch("[a-z0-9]+", name) for name in event)
         assert set(event) == {"specversion", "id", "type", "source", "subject", "time", "datacontenttype", "data"}
         assert event["specversion"] == "1.0"
-        assert re.fullmatch(r"io\.anr-watch\.(gap|fill|camera)\.[a-z]+\.v1", event["type"])
+        assert re.fullmatch(r"io\.anr-watch\.(gap|fill|camera)\.[a-z_]+\.v1", event["type"])
         assert (event["source"], event["subject"]) == ("anr-watch/nvr1", "cam_1")
         assert event["time"] == "2026-06-13T12:00:00Z"
         assert event["data"]["camera"] == "cam_1"
@@ -127,6 +132,9 @@ def test_the_data_of_a_partial_fill():
         "reason": "cut_short",
         "detail": "EOF after 60 s",
         "next_at": "2026-06-13T12:00:20Z",
+        "join_head": "exact",
+        "join_tail": "time",
+        "offset_ms": -1234.6,
         "filled": [{"start": "2026-06-13T11:50:00Z", "end": "2026-06-13T11:51:00Z", "seconds": 60.0}],
         "missing": [{"start": "2026-06-13T11:51:00Z", "end": "2026-06-13T11:55:00Z", "seconds": 240.0}],
     }
@@ -162,7 +170,14 @@ def test_a_detail_is_one_line_without_credentials():
 def test_the_state_of_a_camera():
     running = dataclasses.replace(RUNNING, got_s=12.0, bytes=5)
     messages = TELL.camera_state(
-        "cam_1", at=NOW, presence=Presence.ONLINE, since=None, facts=FACTS, current=running, parked=Reason.BAD_CONFIG
+        "cam_1",
+        at=NOW,
+        presence=Presence.ONLINE,
+        since=None,
+        facts=FACTS,
+        current=running,
+        parked=Reason.BAD_CONFIG,
+        clock=CLOCK,
     )
     assert messages[0].retain
     assert messages[0].topic == "anr-watch/nvr1/camera/cam_1/state"
@@ -179,8 +194,12 @@ def test_the_state_of_a_camera():
             "ended_at": "2026-06-13T12:00:00Z",
             "got_s": 60.0,
             "wanted_s": 300.0,
+            "join_head": "exact",
+            "join_tail": "time",
+            "offset_ms": -1234.6,
         },
         "parked": "bad_config",
+        "clock": {"offset_s": 7200.25, "spread_s": 0.5, "samples": 3, "measured_at": "2026-06-13T12:00:00Z"},
         "updated_at": "2026-06-13T12:00:00Z",
     }
 

@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from anr_watch.errors import ParseError
 from anr_watch.model import Secret, Window
-from anr_watch.replay.job import End, Ended, Jump, Opened, Progress, ReplayJob, SegmentReady, TimeSource
+from anr_watch.replay.job import (
+    End,
+    Ended,
+    Joined,
+    Joint,
+    Jump,
+    Opened,
+    Progress,
+    ReplayJob,
+    SegmentReady,
+    Side,
+    TimeSource,
+    Unproved,
+)
 from anr_watch.replay.wire import MAX_LINE_BYTES, event_line, job_line, parse_event, parse_job
 from anr_watch.states import Reason
 
@@ -35,6 +48,14 @@ events = st.one_of(
     st.builds(Progress, whole, st.none() | instants),
     st.builds(Jump, instants, st.floats(-1e6, 1e6)),
     st.builds(
+        Joined,
+        st.sampled_from(Side),
+        st.sampled_from(Joint),
+        st.none() | st.floats(-1e6, 1e6),
+        whole,
+        texts,
+    ),
+    st.builds(
         Ended,
         st.sampled_from([*End, *Reason]),
         texts,
@@ -54,8 +75,11 @@ def test_events_survive_the_pipe(event):
     assert parse_event(line) == event
 
 
-@given(windows, windows, seconds, st.booleans())
-def test_jobs_survive_the_pipe(asked, keep, number, audio):
+prints = st.lists(st.binary(min_size=12, max_size=12), max_size=300).map(tuple)
+
+
+@given(windows, windows, seconds, st.booleans(), prints, prints, st.none() | instants, st.sampled_from(Unproved))
+def test_jobs_survive_the_pipe(asked, keep, number, audio, head, tail, at, unproved):
     job = ReplayJob(
         url=Secret("rtsp://u:p@h/x?a=b&c='\""),
         asked=asked,
@@ -64,8 +88,24 @@ def test_jobs_survive_the_pipe(asked, keep, number, audio):
         segment_s=number,
         audio=audio,
         max_bytes_s=number,
+        head=head,
+        tail=tail,
+        head_at=at,
+        tail_at=at,
+        shift_s=-number,
+        shift_known=audio,
+        unproved=unproved,
     )
     assert parse_job(job_line(job)) == job
+
+
+@pytest.mark.parametrize("head", [["zz"], [""], ["ab" * 13], ["AB"], [1], "ab", ["ab"] * 1001, [None]])
+def test_fingerprints_that_are_none_are_refused(head):
+    window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+    values = json.loads(job_line(ReplayJob(url=Secret("u"), asked=window, keep=window, staging=Path("/x"))))
+    values["head"] = head
+    with pytest.raises(ParseError):
+        parse_job(json.dumps(values).encode())
 
 
 @given(st.binary(max_size=200))
@@ -83,7 +123,7 @@ def test_a_damaged_line_is_refused_or_still_an_event(event, data):
         parsed = parse_event(bytes(line))
     except ParseError:
         return
-    assert type(parsed) in {Opened, SegmentReady, Progress, Jump, Ended}
+    assert type(parsed) in {Opened, SegmentReady, Progress, Jump, Joined, Ended}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""Three hundred outages at random: every picture is presented once, whatever the clocks say.
+
+The camera's clock is off by up to 90 s and is set anew every few outages, the recorder cuts off anywhere in a group of
+pictures, names its files by the second and is up to 0.9 s late. All files are decoded in name order with edit lists
+honoured, by PyAV and, where it is installed, by the ffmpeg command.
+"""
+
+import asyncio
+import random
+from datetime import timedelta
+
+import pytest
+
+from anr_watch.camera.film import FilmSpec
+from tests.outages import DAY, FFMPEG, Site, ffmpeg_counts
+
+SMALL = {"width": 128, "height": 96}
+FILMS = [
+    ("h264, 15 fps", FilmSpec(**SMALL, fps=15, gop_frames=30), "none", 80),
+    ("h264, 25 fps, sound", FilmSpec(**SMALL, fps=25, gop_frames=50, camera_number=2), "aac", 60),
+    ("h264, 15 fps, reordered", FilmSpec(**SMALL, fps=15, gop_frames=30, b_frames=2, camera_number=3), "none", 60),
+    ("hevc, 15 fps", FilmSpec(**SMALL, codec="h265", fps=15, gop_frames=30, camera_number=4), "none", 50),
+    ("h264, 25 fps in the dark", FilmSpec(**SMALL, fps=25, gop_frames=50, drop_every=3, camera_number=6), "none", 20),
+    ("hevc, 25 fps", FilmSpec(**SMALL, codec="h265", fps=25, gop_frames=25, camera_number=5), "none", 30),
+]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("film", "audio", "count"), [case[1:] for case in FILMS], ids=[case[0] for case in FILMS])
+def test_every_picture_is_presented_once(tmp_path, film, audio, count):
+    chance = random.Random(f"{film}{audio}")  # the same outages every time
+
+    async def run():
+        async with Site(tmp_path, film, names=count, audio=audio) as site:
+            counts = []
+            for number in range(count):
+                if number % 10 == 0:
+                    site.camera.storage.clock_offset_s = chance.uniform(-90, 90)
+                outage = await one(site, f"cam{number}", chance)
+                proof = site.prove(outage)
+                story = (number, site.camera.storage.clock_offset_s, outage, proof)
+                never = [n for low, high in proof.missing for n in range(low, high + 1) if film.shows(n)]
+                assert (never, proof.broken, proof.unreadable) == ([], (), 0), story
+                assert (proof.double, proof.out_of_order, proof.outside) == (0, 0, 0), story
+                assert outage.joins == ("exact", "exact"), story
+                if FFMPEG and number % 3 == 0:
+                    presented = sum(await asyncio.to_thread(ffmpeg_counts, site.files(outage.name)))
+                    assert presented == proof.present, story
+                counts.append(proof.present)
+            clock = await site.clock()
+            assert abs(clock.offset_s - site.camera.storage.clock_offset_s) < 2.0
+            return counts
+
+    assert sum(asyncio.run(run())) > count * 10 * film.fps
+
+
+async def one(site: Site, name: str, chance: random.Random):
+    """Make one outage: some seconds before, 4 to 15 s lost (shorter ones are none for a recorder), some after."""
+    film = site.film_spec
+    first = film.key_frame_before(site.frame(DAY + timedelta(seconds=chance.uniform(0, 20))))
+    lost = first + chance.randrange(2 * film.fps, 9 * film.fps)
+    while site.is_torn(lost):
+        lost += 1
+    back = film.key_frame_before(lost + chance.randrange(4 * film.fps + film.gop_frames, 15 * film.fps))
+    last = back + chance.randrange(2 * film.fps, 5 * film.fps)
+    while site.is_torn(last):
+        last += 1
+    return await site.outage(
+        name, first, lost, back, last, segment_s=chance.choice([4, 10, 60]), late_s=chance.uniform(0, 0.9)
+    )
