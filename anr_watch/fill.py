@@ -483,7 +483,7 @@ class Fill:
         )
 
     def _is_far_off(self, joined: Joined) -> bool:
-        """Note the measured clock if the head was found so far off that the tail may lie outside of what was asked."""
+        """Note the measured clock if the head lies so far off that the tail may lie outside of what was asked."""
         if joined.side is not Side.HEAD or joined.offset_s is None or self._exact_enough_s is None:
             return False
         if abs(joined.offset_s - self._shift_s) <= self._exact_enough_s:
