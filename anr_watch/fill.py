@@ -149,6 +149,9 @@ class Fill:
         self._sides = Neighbours()
         self._joins: dict[Side, Joined] = {}
         self._jumps: list[datetime] = []
+        self._shift_s = 0.0  # of the request that runs
+        self._measured_s: float | None = None  # what its first join said, where the request was too far off
+        self._exact_enough_s: float | None = None
         self._placed: list[Window] = []
         self._until = tools.clock.now()
         self._name_before: datetime | None = None  # of the file of ours that was placed last
@@ -342,8 +345,10 @@ class Fill:
         for number, request in enumerate(requests):
             if nothing is not None and not request.guess.zone:
                 continue  # only a wrong zone asks for where there is nothing
-            job = await self._job(opened, target, request)
-            ended = await self._run(job)
+            ended = await self._run(await self._job(opened, target, request))
+            if self._measured_s is not None and not self.stopping:
+                again = approach.measured(request, self._measured_s, options)
+                ended = await self._run(await self._job(opened, target, again))
             if self.stopping or not approach.goes_on(ended.cause, request, first=number == 0, zones=zones):
                 await self._measure(device, clock, suspects)
                 return self._end_of(ended)
@@ -358,6 +363,8 @@ class Fill:
         return ReplayEnd(Reason.WRONG_FOOTAGE, "it does not show the pictures recorded beside the gap")
 
     async def _run(self, job: ReplayJob) -> Ended:
+        """Run one replay; where its first join shows that it was asked for at the wrong time, it ends at once."""
+        self._exact_enough_s = self.camera.options.margin_s / 2 if self._measured_s is None else None
         self._joins.clear()
         self._jumps.clear()
         async with self._tools.workers.replay(job) as running:
@@ -402,6 +409,7 @@ class Fill:
     async def _job(self, opened: Camera, target: Window, request: approach.Request) -> ReplayJob:
         tools, camera, fills, sides = self._tools, self.camera, self._tools.settings.fills, self._sides
         options, guess = camera.options, request.guess
+        self._shift_s = guess.shift_s
         shift = timedelta(seconds=guess.shift_s)
         head, tail = bool(sides.head.prints), bool(sides.tail.prints)
         windows = approach.windows(
@@ -436,12 +444,16 @@ class Fill:
                 case Opened():
                     self._answered = True
                     self._note(first_byte_s=event.after_s)
+                case SegmentReady() if self._exact_enough_s is not None and self._measured_s is not None:
+                    pass  # it may not reach the other side: all of it is asked for again, at the right time
                 case SegmentReady():
                     await self._put_into_place(event)
                 case Progress():
                     self._note(bytes=event.bytes)
                 case Joined():
                     self._take_join(event)
+                    if self._is_far_off(event):
+                        await running.stop()
                 case Ended():
                     self._note(bytes=max(event.bytes, self.attempt.bytes if self.attempt else 0))
                     return event
@@ -472,6 +484,15 @@ class Fill:
                 "detail": joined.detail,
             },
         )
+
+    def _is_far_off(self, joined: Joined) -> bool:
+        """Note the measured clock if the head lies so far off that the tail may lie outside of what was asked."""
+        if joined.side is not Side.HEAD or joined.offset_s is None or self._exact_enough_s is None:
+            return False
+        if abs(joined.offset_s - self._shift_s) <= self._exact_enough_s:
+            return False
+        self._measured_s = joined.offset_s
+        return True
 
     async def _stop_if_asked(self, running: Running) -> None:
         """Catch a stop that came between the plan and the start of the worker."""

@@ -55,6 +55,11 @@ def requests(
     return (*left, last) if keep_unproved else tuple(left)
 
 
+def measured(request: Request, offset_s: float, options: ReplayOptions) -> Request:
+    """Return the request again, for where its own first join found the recorded pictures."""
+    return Request(Guess("measured now", offset_s, options.margin_s, known=True), request.unproved)
+
+
 def windows(
     target: Window, guess: Guess, options: ReplayOptions, *, comparable: bool, until: datetime, now: datetime
 ) -> Windows:
