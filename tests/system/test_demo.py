@@ -62,9 +62,10 @@ def lines_until(process, event):
     raise AssertionError(f"no {event!r}: {lines}, {process.stderr.read()}")
 
 
+@pytest.mark.timeout(120)
 def test_an_outage_closes_and_every_frame_is_there(tmp_path):
     with demo("--outage", "6", "--keep", str(tmp_path / "kept"), tmp_path=tmp_path) as process:
-        out, complaints = process.communicate(timeout=58)
+        out, complaints = process.communicate(timeout=110)
     lines = [json.loads(text) for text in out.splitlines()]
     last = lines[-1]
     assert process.returncode == 0, (last, complaints)
