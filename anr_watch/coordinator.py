@@ -189,7 +189,7 @@ class Coordinator:
         due_s = await self._index(hints, now)
         changed = await self._segments(hints, look)
         changed |= await self._edges(edges, look, now)
-        if changed or (self._indexer is not None and (hints.segments or hints.everything)):
+        if changed or self._indexer is not None:  # the indexer works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         await self._refresh_parked(look)
         await self.scheduler.look_for_room()

@@ -73,8 +73,8 @@ def test_folders_per_day_and_hour(tmp_path, pattern):
         async with World(tmp_path, standalone=True, pattern=pattern) as world:
             world.record("gate", -130, -90.3)
             world.record("gate", -60.7, -40)
-            async with world.daemon():
-                await until(lambda: world.states() == {"filled"}, world.states)
+            async with world.daemon() as daemon:
+                await until(lambda: world.states() == {"filled"}, lambda: daemon.log)
             assert world.prove().complete
 
     asyncio.run(run())
