@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
+from anr_watch.coverage import CONTIGUOUS_S
 from anr_watch.demo.recorder import NAME_FORMAT
 from anr_watch.errors import ParseError
 from anr_watch.footage.boxes import read_facts
-from anr_watch.model import Window, clip, subtract, total_s
+from anr_watch.model import Window, clip, merge, subtract, total_s
 
 
 class Cell(Enum):
@@ -72,12 +73,14 @@ def bar(footage: Footage, window: Window, width: int) -> list[Cell]:
     step_s = -(-int(window.seconds) // max(width, 1)) or 1
     cells: list[Cell] = []
     at = window.start
+    # Names are a second coarse, and a file of ours may stand a second beside its first picture.
+    covered = merge([*footage.recorded, *footage.filled], join_s=CONTIGUOUS_S)
     while at < window.end:
         cell = Window(at, at + timedelta(seconds=step_s))
         at = cell.end
         seen = Window(cell.start, min(cell.end, window.end))
         recorded_s = total_s(clip(seen, footage.recorded))
-        missing_s = total_s(subtract(seen, (*footage.recorded, *footage.filled)))
+        missing_s = total_s(subtract(seen, covered))
         if recorded_s >= seen.seconds / 2:
             cells.append(Cell.RECORDED)
         else:
