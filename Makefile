@@ -26,7 +26,7 @@ demo: $(DONE)  ## simulated cameras lose their network and get their footage bac
 
 test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 	@sh deploy/setup.sh mosquitto
-	@$(WITH) $(BIN)/python -m pytest -n 2 </dev/null
+	@$(WITH) $(BIN)/python -m pytest -n 2 --dist worksteal </dev/null
 
 check: $(DONE)  ## form, lint, types, import directions, config.toml against the code
 	@$(BIN)/ruff format --check .
