@@ -40,6 +40,7 @@ from anr_watch.sources.database import DatabaseWatch
 from anr_watch.sources.recordings import RecordingsWatch
 from anr_watch.store import Mode, Origin, Store, open_store
 from anr_watch.systemd import notify
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch")
 
@@ -106,7 +107,7 @@ async def open_engine(
         )
         indexer = _indexer(tools) if store.mode is Mode.STANDALONE else None
         try:
-            async with asyncio.TaskGroup() as group:
+            async with BalancedGroup() as group:
                 coordinator = Coordinator(tools, book, group, indexer)
                 await coordinator.restore()
                 loop = group.create_task(coordinator.run(), name="coordinator")
@@ -216,7 +217,7 @@ class _Daemon:
     async def _serve(self, engine: Engine) -> None:
         settings, coordinator = self._settings, engine.coordinator
         try:
-            async with asyncio.TaskGroup() as group:
+            async with BalancedGroup() as group:
                 step_ms, debounce_ms = settings.watch.step_ms, settings.watch.debounce_ms
                 if settings.watch.database:
                     watch = DatabaseWatch(

@@ -21,6 +21,7 @@ from anr_watch.log import Repeated
 from anr_watch.model import Message
 from anr_watch.mqtt import packets
 from anr_watch.mqtt.link import FAILURE, WINDOW, Link, LinkLost, Loss
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.mqtt")
 EVENT_TYPE = "application/cloudevents+json; charset=utf-8"  # CloudEvents' MQTT binding, structured mode
@@ -106,7 +107,7 @@ class Publisher:
         if self._acknowledged:
             self._removable.set()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with BalancedGroup() as group:
                 group.create_task(self._remove(), name="mqtt-outbox-remove")
                 group.create_task(self._watch(), name="mqtt-outbox-watch")
                 group.create_task(self._send(link), name="mqtt-outbox-send")

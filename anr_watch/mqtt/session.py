@@ -28,6 +28,7 @@ from anr_watch.mqtt.publisher import Outbox, Publisher
 from anr_watch.mqtt.topics import Topics
 from anr_watch.presence import Evidence
 from anr_watch.sources.presence_rules import Rules
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.mqtt")
 STABLE_S = 10.0  # a connection that held this long ends the back-off
@@ -158,7 +159,7 @@ class Session:
 
     async def _serve(self, link: Link) -> None:
         asked: asyncio.Queue[_Asked] = asyncio.Queue(COMMANDS_WAITING)
-        async with asyncio.TaskGroup() as group:
+        async with BalancedGroup() as group:
             group.create_task(link.until_lost(), name="mqtt-until-lost")
             group.create_task(self._receive(link, asked), name="mqtt-receive")
             group.create_task(self._answer(link, asked), name="mqtt-commands")

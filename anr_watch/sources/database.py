@@ -20,6 +20,7 @@ from anr_watch.errors import ContractError, StorageError, StoreUnavailable
 from anr_watch.log import Repeated
 from anr_watch.sources.backend import Backend, Changes, watch_folder
 from anr_watch.sources.watch import GUARD_S, FolderWatch
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.sources")
 
@@ -99,7 +100,7 @@ class DatabaseWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with BalancedGroup() as group:
             group.create_task(self._watch.run(), name="source:database-watch")
             group.create_task(self._look(), name="source:database")
 

@@ -19,6 +19,7 @@ from anr_watch.clock import Clock
 from anr_watch.footage.names import SUFFIX, NamePattern
 from anr_watch.sources.backend import Backend, Changes, Kind, watch_folder
 from anr_watch.sources.watch import GUARD_S, FolderWatch
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.sources")
 # The kernel's queue holds 16 384 events and loses the rest without a word; a batch this large may be such a rest.
@@ -83,7 +84,7 @@ class RecordingsWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with BalancedGroup() as group:
             group.create_task(self._watch.run(), name="source:recordings-watch")
             group.create_task(self._read_fresh(), name="source:recordings-folders")
 

@@ -18,6 +18,7 @@ from typing import Final
 from anr_watch.clock import Clock
 from anr_watch.log import Repeated
 from anr_watch.sources.backend import Backend, Changes, Kind, WatchRefused, watch_folder
+from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.sources")
 # Deletion of the folder is reported at once; a mount over it or a rename above it is found by this look.
@@ -87,7 +88,7 @@ class FolderWatch:
         identity = await asyncio.to_thread(_identity, self._folder)
         if identity is None:
             raise _Lost("the folder is missing")
-        async with asyncio.TaskGroup() as group:
+        async with BalancedGroup() as group:
             group.create_task(self._read(), name=f"watch:{self._folder}")
             group.create_task(self._guard(identity), name=f"watch-guard:{self._folder}")
 

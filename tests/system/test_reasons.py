@@ -194,7 +194,7 @@ def test_what_came_short_is_kept_and_the_residual_gets_its_second_pass(tmp_path,
         async with world.daemon() as daemon:
             attempt = await ended(world, reason)
             clear(world)
-            assert attempt["got_s"] > 5
+            assert attempt["got_s"] > 0.5  # a reset throws away what was not read yet
             assert wait_s(attempt) == pytest.approx(0.3, abs=0.1)
             await until(lambda: world.states() == {"filled"}, "filled")
             rows = world.kernel.gaps("gate")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2] / "anr_watch"
 PACKAGE = "anr_watch"
 
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("leaf", ("errors", "states", "instants", "clock", "log", "model")),
+    ("leaf", ("errors", "states", "instants", "clock", "log", "model", "tasks")),
     (
         "pure",
         (
