@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anr_watch.coordinator import Coordinator
 from anr_watch.errors import AnrWatchError
-from anr_watch.fill import Tools
+from anr_watch.filling.tools import Tools
 from anr_watch.log import one_line
 from anr_watch.model import Window
 from anr_watch.mqtt.commands import Command, Reply, Verb

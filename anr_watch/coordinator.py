@@ -18,7 +18,7 @@ from pathlib import Path
 
 from anr_watch.announcements import Announcements
 from anr_watch.errors import ReplayRefused, StorageError, StoreUnavailable
-from anr_watch.fill import Tools, Trigger
+from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.footage.indexer import Indexer
 from anr_watch.holes import Holes
 from anr_watch.log import Repeated

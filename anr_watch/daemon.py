@@ -26,7 +26,7 @@ from anr_watch.config import Settings
 from anr_watch.control import Control
 from anr_watch.coordinator import Coordinator
 from anr_watch.errors import AnrWatchError, StorageError, StoreUnavailable
-from anr_watch.fill import Tools
+from anr_watch.filling.tools import Tools
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.indexer import Indexer
 from anr_watch.footage.names import NamePattern

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError, StoreUnavailable
-from anr_watch.fill import Fill, Outcome, Tools, Trigger
+from anr_watch.fill import Fill, Outcome
+from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Standing, plan
 from anr_watch.replay.urls import device_of

@@ -20,7 +20,8 @@ from anr_watch.camera.mp4 import FragmentedMp4
 from anr_watch.clock import SystemClock
 from anr_watch.config.settings import CameraSettings, DatabaseSettings, RecordingsSettings, Settings
 from anr_watch.demo.proof import Proof, count_frames
-from anr_watch.fill import Fill, Outcome, Tools, Trigger
+from anr_watch.fill import Fill, Outcome
+from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.names import NamePattern
 from anr_watch.model import Attempt, DeviceClock, ReplayOptions, Secret, Segment, Window

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("settings", ("config", "sources.presence_rules")),
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
-    ("fills", ("announcements", "holes", "joins.neighbours", "fill", "scheduler")),
+    ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
     ("commands", ("cli", "commands", "demo", "__main__")),
 )
