@@ -155,6 +155,8 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
 
 
 def _make_root(root: Path) -> None:
+    if not root.exists():
+        LOG.warning("recordings folder was not there and is made now; right?", extra={"recordings": root})
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

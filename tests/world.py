@@ -214,17 +214,20 @@ class World:
     # -- the program ------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def daemon(self, *arguments: str, env: dict[str, str] | None = None, ready: bool = True):
+    async def daemon(
+        self, *arguments: str, env: dict[str, str] | None = None, ready: bool = True, cwd: Path | None = None
+    ):
         """Run `anr-watch run` as a process of its own; ends it in order."""
         process = await asyncio.create_subprocess_exec(
             str(PROGRAM),
             "--config",
-            str(self.config),
+            str(self.config if cwd is None else self.config.relative_to(cwd)),
             "run",
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
         )
         daemon = Daemon(process)
         reader = asyncio.ensure_future(self._read(daemon))

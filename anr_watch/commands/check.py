@@ -128,7 +128,7 @@ async def _database(settings: Settings, clock: Clock, camera_id: str | None) -> 
     """
     try:
         async with opened(settings, clock) as store:
-            known = await _known(store)
+            known = await _known(store, settings)
             if camera_id is not None:
                 known_camera(camera_id, known.cameras)
             return known, await _of_database(store, settings, known, clock)
@@ -173,11 +173,13 @@ def _configured(settings: Settings) -> Known:
     return Known(cameras, {}, {}, frozenset())
 
 
-async def _known(store: Store) -> Known:
+async def _known(store: Store, settings: Settings) -> Known:
+    """Return the cameras the next start will know: standalone, those of the configuration as it is now."""
     rows = await store.status_rows()
+    cameras = {row.camera.id: row.camera for row in rows}
     newest = {row.camera.id: await store.newest_segment(row.camera.id) for row in rows}
     return Known(
-        cameras={row.camera.id: row.camera for row in rows},
+        cameras=_configured(settings).cameras if store.mode is Mode.STANDALONE else cameras,
         parked=await store.parked(),
         newest={camera_id: segment.window for camera_id, segment in newest.items() if segment is not None},
         running=frozenset(row.camera.id for row in rows if row.running is not None),

@@ -136,7 +136,9 @@ class Asking:
             shift_s=guess.shift_s,
             shift_known=guess.known,
             unproved=request.unproved,
-            staging=await asyncio.to_thread(tools.recordings.staging, underway.gap.id),
+            staging=(
+                await asyncio.to_thread(tools.recordings.staging, underway.gap.id)
+            ).absolute(),  # the worker has no folder of ours to start from
             segment_s=float(camera.segment_s),
             audio=camera.record_audio,
             connect_timeout_s=fills.connect_timeout_s,

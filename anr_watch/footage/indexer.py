@@ -100,7 +100,7 @@ class _Known:
 
     handled: set[datetime] = field(default_factory=set)  # starts in the recent hours that need no more look
     broken: dict[datetime, tuple[int, float]] = field(default_factory=dict)  # their size and mtime when judged
-    coverage: Coverage | None = None  # of the recent hours, holes up to `min_gap_s` closed
+    coverage: Coverage | None = None  # live footage of the recent hours, holes up to `min_gap_s` closed
     checked: set[Window] = field(default_factory=set)  # holes that were compared with the gap rows
     older: datetime | None = None  # where the walk into the past stands; None: not begun
     walked: bool = False
@@ -205,7 +205,7 @@ class Indexer:
         if not batch:
             return step
         rows = await self._rows(camera.id, batch)
-        self._cover(known, (row.window for row in rows.values()))
+        self._cover(known, (row.window for row in rows.values() if not row.ours))
         known.handled.update(rows)
         step.settled += len(rows)
         files = await asyncio.to_thread(self._look, camera.id, [start for start in batch if start not in rows])
@@ -289,12 +289,17 @@ class Indexer:
             known.coverage = merge([*known.coverage, *windows], join_s=self._settings.min_gap_s)
 
     async def _holes(self, camera: Camera, known: _Known, since: datetime, open_from: datetime) -> int:
-        """Write gap rows for holes that have none; nothing is judged behind `open_from`, the first unread file."""
+        """Write gap rows for holes that have none; nothing is judged behind `open_from`, the first unread file.
+
+        Holes are those of live recording: what a person had fetched from before the first live file, or from an hour
+        nobody recorded, makes no gap of the time around it.
+        """
         if not (camera.records_always and self._settings.register_gaps) or open_from <= since:
             return 0
         if known.coverage is None:
             rows = await self._store.segments(camera.id, Window(since, open_from))
-            known.coverage = merge((row.window for row in rows), join_s=self._settings.min_gap_s)
+            live = (row.window for row in rows if not row.ours)
+            known.coverage = merge(live, join_s=self._settings.min_gap_s)
         known.coverage = tuple(window for window in known.coverage if window.end > since)
         found = holes(known.coverage, since, open_from, self._settings.min_gap_s)
         known.checked.intersection_update(found)

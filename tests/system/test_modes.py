@@ -78,3 +78,37 @@ def test_folders_per_day_and_hour(tmp_path, pattern):
             assert world.prove().complete
 
     asyncio.run(run())
+
+
+def test_relative_paths_count_from_the_configuration(tmp_path):
+    """As the README has it: a config.toml in the folder one stands in, with relative paths in it."""
+
+    async def run():
+        async with World(tmp_path, standalone=True) as world:
+            world.config.write_text(world.config.read_text().replace(f"{tmp_path}/", ""))
+            world.record("gate", -130, -90.3)
+            world.record("gate", -60.7, -40)
+            async with world.daemon(cwd=tmp_path) as daemon:
+                await until(lambda: world.states() == {"filled"}, lambda: daemon.log)
+            assert world.prove().complete
+
+    asyncio.run(run())
+
+
+def test_a_window_fetched_by_hand_makes_no_gap_of_the_time_around_it(tmp_path):
+    async def run():
+        async with World(tmp_path, standalone=True) as world:
+            world.record("gate", -60, -40)
+            async with world.daemon() as daemon:
+                window = (world.at(-600).isoformat(), world.at(-580).isoformat())
+                status, out, err = await world.command("fill", "gate", *window)
+                assert status == 0, (out, err, daemon.log)
+                # One more live file, so that the folder is looked at after the fill.
+                world.record("gate", -40, -30)
+                seen = daemon.log.count("fill ended")
+                status, out, err = await world.command("fill", "gate", *window)
+                assert status == 0, (out, err)
+            assert seen == daemon.log.count("fill ended") == 1, daemon.log
+            assert len(world.files("gate")) < 12
+
+    asyncio.run(run())
