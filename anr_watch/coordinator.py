@@ -49,6 +49,7 @@ class _Hints:
     evidence: list[Evidence] = field(default_factory=list)
     segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
     everything: bool = False
+    edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
 
     def absorb(self, newer: _Hints) -> None:
         """Put the hints of a later time behind these."""
@@ -56,6 +57,7 @@ class _Hints:
         self.evidence += newer.evidence
         self.segments |= newer.segments
         self.everything |= newer.everything
+        self.edges |= newer.edges
 
 
 def fingerprint(camera: Camera) -> str:
@@ -185,10 +187,11 @@ class Coordinator:
         trigger = hints.trigger or Trigger("timer", self._tools.clock.monotonic())
         look = await store.look(now=now, max_gap_hours=hours)
         self._take_over(look)
-        edges = await self._weigh([*self._status_evidence(look, now), *hints.evidence])
+        hints.evidence[:0] = self._status_evidence(look, now)
+        await self._weigh(hints)
         due_s = await self._index(hints, now)
         changed = await self._segments(hints, look)
-        changed |= await self._edges(edges, look, now)
+        changed |= await self._edges(hints.edges, look, now)
         if changed or self._indexer is not None:  # the indexer works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         await self._refresh_parked(look)
@@ -219,26 +222,27 @@ class Coordinator:
                 found.append(Evidence(camera.id, "database", level, retained=before is None, at=now))
         return found
 
-    async def _weigh(self, evidence: list[Evidence]) -> dict[str, bool]:
-        """Take evidence in; return the cameras that came online, and whether they were known to be offline.
+    async def _weigh(self, hints: _Hints) -> None:
+        """Take evidence in and note the cameras that came online, and whether they were known to be offline.
+
+        What was heard is heard once: a pass that fails later finds the edge among the hints, not the evidence.
 
         A source that turns to online is an edge even where another source never noticed the outage: the kernel's
         status may still say `recording` when the camera's own message says that it is back.
         """
-        edges: dict[str, bool] = {}
-        for word in evidence:
+        while hints.evidence:
+            word = hints.evidence.pop(0)
             level = self._book.level(word.camera_id, word.source)
             overall = self._book.presence(word.camera_id)
             change = self._book.hear(word)
             edge = word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE
             if edge and change is None and word.camera_id in self.cameras and word.camera_id not in self._told_online:
                 change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
-            if change is not None:
-                await self._tell(change)
             if edge:
                 offline = Presence.OFFLINE in (level, overall)
-                edges[word.camera_id] = edges.get(word.camera_id, False) or offline
-        return edges
+                hints.edges[word.camera_id] = hints.edges.get(word.camera_id, False) or offline
+            if change is not None:
+                await self._tell(change)
 
     async def _tell(self, change: Change) -> None:
         if change.after is Presence.ONLINE and change.edge:
@@ -262,10 +266,10 @@ class Coordinator:
 
     async def _segments(self, hints: _Hints, look: Look) -> bool:
         """Register the holes in front of new live files; say whether rows changed."""
-        seen = dict(hints.segments)
         if hints.everything:
-            seen |= await self._unseen(look)
-        cameras = [(look.cameras[camera_id], start) for camera_id, start in seen.items() if camera_id in look.cameras]
+            hints.segments |= await self._unseen(look)
+        seen = hints.segments.items()
+        cameras = [(look.cameras[camera_id], start) for camera_id, start in seen if camera_id in look.cameras]
         return any(await asyncio.gather(*(self._segment(camera, start) for camera, start in cameras)))
 
     async def _unseen(self, look: Look) -> dict[str, datetime]:
@@ -301,7 +305,8 @@ class Coordinator:
             # The camera had been silent and records again: that is what an online edge means.
             silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
             self._book.hear(silent)
-            await self._weigh([Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)])
+            back = Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)
+            await self._weigh(_Hints(evidence=[back]))
         return found
 
     async def _edges(self, edges: Mapping[str, bool], look: Look, now: datetime) -> bool:

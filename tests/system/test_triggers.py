@@ -242,3 +242,24 @@ def test_cameras_are_filled_in_parallel_and_a_device_one_at_a_time(tmp_path):
             assert starts["a"][0] < ends["b"][0]
 
     asyncio.run(run())
+
+
+def test_an_online_message_while_the_database_is_locked_is_served_afterwards(tmp_path):
+    """Heard once, and the pass then failed: the edge must not be gone with it."""
+
+    async def run():
+        with Broker(tmp_path) as broker:
+            async with World(tmp_path, settings=mqtt_only(broker.port)) as world:
+                text = world.config.read_text()
+                world.config.write_text(text.replace("[recordings]", "busy_timeout_s = 0.5\n[recordings]", 1))
+                world.record("gate", -60, -25)
+                async with Observer(broker.port, "anr-watch/test/#") as seen, world.daemon() as daemon:
+                    await seen.until(lambda all_: any(m.topic.endswith("/info") for m in all_))
+                    world.kernel.execute("BEGIN IMMEDIATE")
+                    await seen.publish("cameras/gate/status", "online")
+                    await until(lambda: "database cannot be used" in daemon.log, lambda: daemon.log)
+                    world.kernel.execute("COMMIT")
+                    await world.settled()
+                complete(world, start_s=-59, end_s=-6)
+
+    asyncio.run(run())
