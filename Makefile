@@ -8,7 +8,7 @@ WITH := PATH="$$PATH:/usr/sbin:/sbin"
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format wheel clean
+.PHONY: help install demo test torture check format wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,13 @@ demo: $(DONE)  ## simulated cameras lose their network and get their footage bac
 test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 	@sh deploy/setup.sh mosquitto
 	@$(WITH) $(BIN)/python -m pytest -n 2 --dist worksteal </dev/null
+
+torture: export TORTURE_S ?= 600
+torture: $(DONE)  ## bad days for TORTURE_S seconds (default 600): kills, faults, nonsense; a line of JSON last
+	@sh deploy/setup.sh mosquitto
+	@mkdir -p build
+	@$(WITH) sh -c '$(BIN)/python -m pytest -n 2 --dist worksteal -rA --no-header tests/torture </dev/null >build/torture.log 2>&1'; \
+	    result=$$?; grep -v '^{"kills"' build/torture.log | tail -n 40; grep '^{"kills"' build/torture.log; exit $$result
 
 check: $(DONE)  ## form, lint, types, import directions, config.toml against the code
 	@$(BIN)/ruff format --check .

@@ -1,13 +1,19 @@
 """What every test gets: nothing it started is left behind, and the log is as it was."""
 
 import contextlib
+import dataclasses
+import json
 import logging
+import os
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.torture.tally import TALLY_FILE, total
 
 # Timing decides no test: an example that is slow on a busy machine is not wrong.
 settings.register_profile("house", deadline=None)
@@ -48,3 +54,25 @@ def log_as_it_was():
     root.handlers[:] = handlers
     for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
+
+
+def pytest_configure(config):
+    """Give the bad days of all test processes one file for their counts; workers of xdist inherit its name."""
+    if not hasattr(config, "workerinput"):
+        handle, path = tempfile.mkstemp(prefix="anr-tally-")
+        os.close(handle)
+        os.environ[TALLY_FILE] = path
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the bad days came to, as one line of JSON."""
+    counts = total(Path(os.environ[TALLY_FILE]))
+    if any(dataclasses.astuple(counts)):
+        terminalreporter.ensure_newline()
+        terminalreporter.write_line(json.dumps(dataclasses.asdict(counts)))
+
+
+def pytest_unconfigure(config):
+    """Take the file of counts away."""
+    if not hasattr(config, "workerinput"):
+        Path(os.environ.pop(TALLY_FILE)).unlink(missing_ok=True)
