@@ -7,7 +7,7 @@ names the next moment at which one of those waits ends, and that is the only tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +16,11 @@ from anr_watch.coverage import NAME_STEP_S, TOLERANCE_S
 from anr_watch.model import Camera, Coverage, Device, Gap, Window
 
 ANY_AGE_HOURS = 24.0 * 366 * 50  # for gaps a person asked for: as old as they like
+
+
+# Puts the gaps that could start into the order in which they should: takes the ready gaps by camera and when a camera
+# was last served (monotonic seconds).
+Ranking = Callable[[Mapping[str, Sequence[Gap]], Mapping[str, float]], list[Gap]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def plan(
     *,
     now: datetime,
     now_s: float,
+    ranking: Ranking | None = None,
 ) -> Plan:
     """Return what to start at once and when something becomes due without an event.
 
@@ -90,6 +96,7 @@ def plan(
         limits: configured limits.
         now: the present, for the age of gaps.
         now_s: the present, for waits.
+        ranking: the order of what could start; None: `newest_fair`.
     """
     dues: list[float] = []
     ready: dict[str, list[Gap]] = {}
@@ -120,22 +127,28 @@ def plan(
             ready.setdefault(gap.camera_id, []).append(gap)
     if standing.paused:
         return Plan((), None)
-    return Plan(_choose(ready, devices, standing, limits), min(dues, default=None))
+    ranked = (ranking or newest_fair)(ready, standing.last_started_s)
+    return Plan(_choose(ranked, devices, standing, limits), min(dues, default=None))
+
+
+def newest_fair(ready: Mapping[str, Sequence[Gap]], last_started_s: Mapping[str, float]) -> list[Gap]:
+    """Return every camera's newest gap before any camera's second, the camera that waited longest first."""
+    ranked: list[tuple[int, float, float, Gap]] = []
+    for camera_id, gaps in ready.items():
+        newest_first = sorted(gaps, key=lambda gap: gap.window.start, reverse=True)
+        last_s = last_started_s.get(camera_id, float("-inf"))
+        ranked += [(rank, last_s, -gap.window.start.timestamp(), gap) for rank, gap in enumerate(newest_first)]
+    ranked.sort(key=lambda entry: (*entry[:3], entry[3].id))
+    return [entry[3] for entry in ranked]
 
 
 def _choose(
-    ready: Mapping[str, list[Gap]], devices: Mapping[str, Device], standing: Standing, limits: Limits
+    ranked: Iterable[Gap], devices: Mapping[str, Device], standing: Standing, limits: Limits
 ) -> tuple[Gap, ...]:
-    ranked: list[tuple[int, float, float, Gap]] = []
-    for camera_id, gaps in ready.items():
-        gaps.sort(key=lambda gap: gap.window.start, reverse=True)
-        last_s = standing.last_started_s.get(camera_id, float("-inf"))
-        ranked += [(rank, last_s, -gap.window.start.timestamp(), gap) for rank, gap in enumerate(gaps)]
-    ranked.sort(key=lambda entry: (*entry[:3], entry[3].id))
     room = limits.parallel - len(standing.running_gaps)
     taken = set(standing.busy_devices)
     chosen: list[Gap] = []
-    for *_, gap in ranked:
+    for gap in ranked:
         if len(chosen) >= room:
             break
         device = devices[gap.camera_id]

@@ -18,7 +18,7 @@ from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError, StoreUn
 from anr_watch.fill import Fill, Outcome
 from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.model import Camera, Device, Gap
-from anr_watch.planner import Limits, Standing, plan
+from anr_watch.planner import Limits, Ranking, Standing, newest_fair, plan
 from anr_watch.replay.urls import device_of
 from anr_watch.states import POLICY, Follow, Presence, Reason
 from anr_watch.store import Look
@@ -64,6 +64,7 @@ class Scheduler:
         wake: called when something changed that may let another fill start.
         presence_of: what is believed of a camera now.
         park: called when a camera must not be asked any more, before anything else of it can start.
+        ranking: the order of what could start.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Scheduler:
         wake: Callable[[str], None],
         presence_of: Callable[[str], Presence],
         park: Callable[[Camera, Reason, str], Awaitable[None]],
+        ranking: Ranking = newest_fair,
     ) -> None:
+        self._ranking = ranking
         self._tools, self._group, self._wake, self._presence_of, self._park = tools, group, wake, presence_of, park
         fills = tools.settings.fills
         self._limits = Limits(fills.max_attempts, fills.max_gap_hours, fills.parallel, fills.max_request_s)
@@ -152,7 +155,16 @@ class Scheduler:
             last_started_s=self._last_started_s,
             forced=forced,
         )
-        due = plan(gaps, cameras, devices, standing, self._limits, now=self._tools.clock.now(), now_s=now_s)
+        due = plan(
+            gaps,
+            cameras,
+            devices,
+            standing,
+            self._limits,
+            now=self._tools.clock.now(),
+            now_s=now_s,
+            ranking=self._ranking,
+        )
         for gap in due.starts:
             self._start(gap, cameras[gap.camera_id], devices[gap.camera_id], trigger, forced=gap.id in forced)
         return due.next_due_s
