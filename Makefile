@@ -26,7 +26,7 @@ demo: $(DONE)  ## simulated cameras lose their network and get their footage bac
 
 test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 	@sh deploy/setup.sh mosquitto
-	@$(WITH) $(BIN)/python -m pytest -n 2 --dist worksteal </dev/null
+	@$(WITH) $(BIN)/python -m pytest -n 4 --dist worksteal </dev/null
 
 torture: export TORTURE_S ?= 600
 torture: $(DONE)  ## bad days for TORTURE_S seconds (default 600): kills, faults, nonsense; a line of JSON last

@@ -18,9 +18,9 @@ from anr_watch.model import Camera, Coverage, Device, Gap, Window
 ANY_AGE_HOURS = 24.0 * 366 * 50  # for gaps a person asked for: as old as they like
 
 
-# Puts the gaps that could start into the order in which they should: takes the ready gaps by camera and when a camera
-# was last served (monotonic seconds).
-Ranking = Callable[[Mapping[str, Sequence[Gap]], Mapping[str, float]], list[Gap]]
+# Puts the gaps that could start into the order in which they should: takes the ready gaps by camera, when a camera was
+# last served (monotonic seconds), and the devices by camera.
+Ranking = Callable[[Mapping[str, Sequence[Gap]], Mapping[str, float], Mapping[str, Device]], list[Gap]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,15 @@ def plan(
             ready.setdefault(gap.camera_id, []).append(gap)
     if standing.paused:
         return Plan((), None)
-    ranked = (ranking or newest_fair)(ready, standing.last_started_s)
+    ranked = (ranking or newest_fair)(ready, standing.last_started_s, devices)
     return Plan(_choose(ranked, devices, standing, limits), min(dues, default=None))
 
 
-def newest_fair(ready: Mapping[str, Sequence[Gap]], last_started_s: Mapping[str, float]) -> list[Gap]:
+def newest_fair(
+    ready: Mapping[str, Sequence[Gap]], last_started_s: Mapping[str, float], devices: Mapping[str, Device]
+) -> list[Gap]:
     """Return every camera's newest gap before any camera's second, the camera that waited longest first."""
+    del devices
     ranked: list[tuple[int, float, float, Gap]] = []
     for camera_id, gaps in ready.items():
         newest_first = sorted(gaps, key=lambda gap: gap.window.start, reverse=True)
