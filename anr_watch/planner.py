@@ -18,8 +18,8 @@ from anr_watch.model import Camera, Coverage, Device, Gap, Window
 ANY_AGE_HOURS = 24.0 * 366 * 50  # for gaps a person asked for: as old as they like
 
 
-# Puts the gaps that could start into the order in which they should: takes the ready gaps by camera, when a camera was
-# last served (monotonic seconds), and the devices by camera.
+# Puts the gaps that could start into the order in which they should: takes the ready gaps by camera, when a camera
+# was last served (monotonic seconds), and the devices by camera.
 Ranking = Callable[[Mapping[str, Sequence[Gap]], Mapping[str, float], Mapping[str, Device]], list[Gap]]
 
 
