@@ -3,6 +3,7 @@
 #
 #   setup.sh venv DIR     a virtual environment in DIR with the project (editable) and what its tests need
 #   setup.sh mosquitto    the mosquitto broker's program (its service is left alone)
+#   setup.sh ffmpeg       the ffmpeg program: the benchmark compares with it, nothing else needs it
 #
 # Packages are installed only as root or where sudo asks for no password; otherwise one line says what to install.
 set -eu
@@ -87,8 +88,13 @@ get_mosquitto() {
     fi
 }
 
+get_ffmpeg() {
+    command -v ffmpeg >/dev/null 2>&1 || install_package ffmpeg || fail "the benchmark compares with ffmpeg: apt install ffmpeg"
+}
+
 case "${1:-}" in
 venv) make_venv "${2:?setup.sh venv DIR}" ;;
 mosquitto) get_mosquitto ;;
-*) fail "usage: setup.sh venv DIR | setup.sh mosquitto" ;;
+ffmpeg) get_ffmpeg ;;
+*) fail "usage: setup.sh venv DIR | setup.sh mosquitto | setup.sh ffmpeg" ;;
 esac
