@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 
 # Up to the last `@` before white space or a quote: a password with a raw `/` in it must not get through, and a
 # path that holds an `@` loses only its readability.
-_AUTHORITY = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^ \t\r\n\"'<>]*@")
+# One pass over the text, word by word: a single expression for scheme, `://` and `@` takes time that grows with the
+# square of what a stranger sent (60 000 letters: 12 s).
+_WORD = re.compile(r"[^ \t\r\n\"'<>]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -24,7 +26,13 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    return _AUTHORITY.sub(r"\1***@", text)
+    return _WORD.sub(_without_authority, text) if "://" in text else text
+
+
+def _without_authority(match: re.Match[str]) -> str:
+    word = match[0]
+    scheme, at = word.find("://"), word.rfind("@")
+    return f"{word[: scheme + 3]}***{word[at:]}" if 0 <= scheme < at else word
 
 
 def one_line(text: str, limit: int = 2000) -> str:

@@ -33,13 +33,15 @@ def slug(text: str) -> str:
 
 
 # Where somebody took an address for an URL: admin:secret@192.168.1.20
-_CREDENTIALS = re.compile(r"[^\s\"'/@]*:[^@]*@")
+# It begins where a word does, so that a long one is looked at once.
+_CREDENTIALS = re.compile(r"(?<![^\s\"'/@])[^\s\"'/@]*:[^@]*@")
 
 
 def shown(value: object) -> str:
     """Return a value as a message may show it: short, on one line, without credentials before an @."""
     text = redact(repr(value) if isinstance(value, str) else str(value))
-    text = _CREDENTIALS.sub("***@", text)
+    last = text.rfind("@") + 1
+    text = _CREDENTIALS.sub("***@", text[:last]) + text[last:]
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= 80 else text[:79] + "…"
 

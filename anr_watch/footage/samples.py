@@ -22,6 +22,9 @@ from anr_watch.footage.tables import BoxFile, Track, read_base, read_fragment_he
 
 _REORDER: Final = 32  # pictures by which decoding order may run ahead of what is shown; 16 in both codecs
 _LONGEST_PICTURE_BYTES: Final = 16 << 20
+_MAX_SAMPLES: Final = 1 << 20  # of a file: 12 hours of 24 pictures per second; 1.5 s of work
+_MAX_FRAGMENT_SAMPLES: Final = 1 << 16  # 40 minutes of 25 pictures per second; a run names them in 20 bytes
+_MAX_LENGTH_S: Final = 7 * 86400  # as for `read_facts`
 # tfhd and trun flags
 _BASE_OFFSET, _DEFAULT_SIZE = 0x1, 0x10
 _DATA_OFFSET, _FIRST_FLAGS = 0x1, 0x4
@@ -90,6 +93,8 @@ class PictureFile:
         """
         if sample.size > _LONGEST_PICTURE_BYTES:
             raise ParseError(f"a picture of {sample.size} bytes")
+        if not 0 <= sample.at <= self._index.size_bytes - sample.size:
+            raise ParseError("a picture outside the file")
         data = os.pread(self._handle, sample.size, sample.at)
         if len(data) < sample.size:
             raise ParseError("the file ends inside a picture")
@@ -125,6 +130,9 @@ class PictureFile:
             and (hidden_from is None or sample.shown_at < hidden_from)
         )
         shown = shown[-count:] if last else shown[:count]
+        week = _MAX_LENGTH_S * index.video.timescale
+        if shown and not start <= shown[0].shown_at <= shown[-1].shown_at + shown[-1].units <= start + week:
+            raise ParseError("times that make no sense")
         return Shown(index.video.codec, index.length_size, index.video.timescale, start, tuple(shown))
 
 
@@ -140,6 +148,7 @@ class _Index:
 
     def __init__(self, source: BoxFile) -> None:
         self._source = source
+        self.size_bytes = source.size
         self._movie_scale = 0
         self._stbl: tuple[int, int] | None = None
         self._fragmented = False
@@ -230,7 +239,11 @@ class _Index:
         return media, end
 
     def samples(self) -> Iterator[Sample]:
-        """Yield all pictures in decoding order; stops at the first thing that is not whole."""
+        """Yield all pictures in decoding order; stops at the first thing that is not whole.
+
+        Raises:
+            ParseError: there are more than any file of a recorder holds.
+        """
         if self.video.samples:
             yield from self._plain()
         if self._fragmented:
@@ -296,7 +309,7 @@ class _Index:
     def _fragments(self) -> Iterator[Sample]:
         source, at = self._source, self._after
         pending: list[Sample] = []
-        clock = 0
+        clock = named = 0
         while at + 8 <= source.size:
             try:
                 kind, body, end = source.header(at, source.size)
@@ -309,6 +322,9 @@ class _Index:
                     pending, clock = self._moof(source.read(body, end - body), at, clock)
                 except (ParseError, struct.error, IndexError):
                     return
+                named += len(pending)
+                if named > _MAX_SAMPLES:
+                    raise ParseError(f"more than {_MAX_SAMPLES} pictures")
             elif kind == b"mdat":
                 yield from (sample for sample in pending if body <= sample.at and sample.at + sample.size <= end)
                 pending = []
@@ -318,20 +334,19 @@ class _Index:
         found: list[Sample] = []
         for kind, at, end in self._source.inside(moof, 0, len(moof)):
             if kind == b"traf":
-                samples, clock = self._traf(moof, at, end, moof_at, clock)
-                found += samples
+                clock = self._traf(moof, (at, end, moof_at), clock, found)
         return found, clock
 
-    def _traf(self, moof: bytes, at: int, end: int, moof_at: int, clock: int) -> tuple[list[Sample], int]:
+    def _traf(self, moof: bytes, where: tuple[int, int, int], clock: int, found: list[Sample]) -> int:
+        """Add the pictures of a `traf` to `found`; return the decoding time behind them."""
+        at, end, origin = where
         duration, size = self._trex
-        base, place = clock, moof_at
-        origin = moof_at
-        found: list[Sample] = []
+        base, place = clock, origin
         for kind, body, box_end in self._source.inside(moof, at, end):
             if kind == b"tfhd":
                 track_id, duration, _ = read_fragment_head(moof, body, duration, 0)
                 if track_id != self.video.track_id:
-                    return [], clock
+                    return clock
                 flags = struct.unpack_from(">I", moof, body)[0] & 0xFFFFFF
                 if flags & _BASE_OFFSET:
                     origin = struct.unpack_from(">Q", moof, body + 8)[0]
@@ -345,7 +360,7 @@ class _Index:
                 base = read_base(moof, body)
             elif kind == b"trun":
                 base, place = _run(moof, body, box_end, (base, place, origin, duration, size), found)
-        return found, base
+        return base
 
 
 def _run(
@@ -359,7 +374,7 @@ def _run(
         at += 4
     at += 4 if flags & _FIRST_FLAGS else 0
     columns = [bit for bit in (_EACH_DURATION, _EACH_SIZE, _EACH_FLAGS, _EACH_OFFSET) if flags & bit]
-    if at + count * 4 * len(columns) > end or (not columns and count > (1 << 16)):
+    if at + count * 4 * len(columns) > end or len(found) + count > _MAX_FRAGMENT_SAMPLES:
         raise ParseError("a fragment with more samples than it holds")
     for _ in range(count):
         duration, size, offset = default_duration, default_size, 0

@@ -55,7 +55,7 @@ def in_order(timezone: str, at: datetime, *, margin_s: float, known_s: float | N
     for guess in wanted:
         if all(abs(guess.shift_s - other.shift_s) >= SAME_S for other in found):
             found.append(guess)
-    found += [Guess("wide", 0.0, wide_s) for wide_s in WIDE_S if wide_s > margin_s]
+    found += [Guess("wide", 0.0, wide_s) for wide_s in WIDE_S if wide_s > margin_s + SAME_S]
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ def reason_name(code: int) -> str:
     """Return the standard's name of a PUBACK's reason code."""
     try:
         return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
-    except KeyError:
+    except (KeyError, ValueError):  # a code the standard does not know, or not for this packet
         return f"reason 0x{code:02x}"
 
 

@@ -29,6 +29,7 @@ _STEPS: dict[str, timedelta] = (
     | {"f": _MICROSECOND, "z": _DAY}
 )
 _DIRECTIVE = re.compile(r"%(-?)(.?)", re.DOTALL)
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}", re.ASCII)
 _UNAMBIGUOUS = frozenset("zs")  # %z and %s say which of two readings is meant
 
 
@@ -43,9 +44,11 @@ def zone_named(name: str) -> tzinfo | None:
     if name.lower() == "local":
         return None
     try:
-        return ZoneInfo(name)
+        if _ZONE.fullmatch(name):  # anything else would be looked for as a module, level by level
+            return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, not a zone's name, or a folder of zones ("Europe")
-        raise ReplayRefused("the time zone is unknown (right: utc, local, or a name such as Europe/Berlin)") from None
+        pass
+    raise ReplayRefused("the time zone is unknown (right: utc, local, or a name such as Europe/Berlin)")
 
 
 def _offset(zone: tzinfo | None, instant: datetime) -> timedelta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from typing import Final
 
 import av
@@ -40,6 +41,8 @@ def why_over(error: Exception) -> Over | None:
             return Over(reason, f"staging: {error.strerror}")
         case ValueError():  # how PyAV says that something does not go together
             return Over(Reason.BAD_MEDIA, f"not fit for mp4: {error}")
+        case OverflowError() | struct.error():  # more than a field of libav's, or of a file's index, can hold
+            return Over(Reason.BAD_MEDIA, "numbers that no stream has")
         case MemoryError():
             return Over(Reason.BAD_MEDIA, "the stream needs more memory than a worker may take")
         case _:

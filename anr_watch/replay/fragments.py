@@ -14,6 +14,7 @@ from typing import Final
 
 _NON_SYNC: Final = 0x10000  # sample_is_non_sync_sample
 _TFHD_FIELDS: Final = ((0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4), (0x20, 4))  # flag, bytes; in their order
+_MOST_ALIKE: Final = 1 << 16  # samples that a run names without a line for each
 _TRUN_COLUMNS: Final = (0x100, 0x200, 0x400, 0x800)  # duration, size, flags, composition offset
 
 
@@ -156,6 +157,8 @@ def _read_trun(data: bytes, base: int, dts: int, defaults: tuple[int, int, int],
         first_flags = struct.unpack_from(">I", data, at)[0]
         at += 4
     columns = [flag for flag in _TRUN_COLUMNS if flags & flag]
+    if not columns and count > _MOST_ALIKE:
+        raise BadFragments("a fragment with more samples than it holds")
     form = struct.Struct(">" + "".join("i" if flag == 0x800 else "I" for flag in columns))
     for index in range(count):
         row = dict(zip(columns, form.unpack_from(data, at), strict=True)) if columns else {}

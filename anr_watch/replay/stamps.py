@@ -115,7 +115,7 @@ class Stamper:
                 first -= _told_step(unit, head) or step
                 unit.pts = first
             at = unit.dts - step
-        self._delay = max(0, (head[0].pts or 0) - (head[0].dts or 0))
+        self._delay = min(max(0, (head[0].pts or 0) - (head[0].dts or 0)), _REORDERED * TICKS)
         sound, self._sound = self._sound, []
         out = [self._stamp(unit) for unit in head]
         for unit in sound:

@@ -17,7 +17,7 @@ from typing import Final
 from anr_watch.model import Window
 from anr_watch.replay.job import TimeSource
 from anr_watch.replay.rtptime import TICKS
-from anr_watch.replay.stamps import Stamped, Unit
+from anr_watch.replay.stamps import NoTimes, Stamped, Unit
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NEAR_S: Final = 10  # a first picture this near the asked start needs no further proof: a long GOP, a rounded second
@@ -28,6 +28,7 @@ SAME_S: Final = 0.5  # two statements about time that differ by less agree
 REPEAT_S: Final = 30  # cameras repeat the end of one stored file at the start of the next
 HOLD_MEDIA_S: Final = 8
 HOLD_WALL_S: Final = 4.0
+FAR_TICKS: Final = 366 * 86400 * TICKS  # no footage lies a year from what was asked: the time stamps are noise
 HOLD_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -89,6 +90,7 @@ class Timeline:
 
     Raises (from `push`, `tick` and `finish`):
         TimeWentBack: see there.
+        NoTimes: what the pictures carry are no times.
     """
 
     def __init__(self, asked: Window, *, wall_us: Callable[[], int], monotonic: Callable[[], float]) -> None:
@@ -115,6 +117,8 @@ class Timeline:
             self._held.append(item)
             self._held_bytes += item.unit.size
             return self._judge(item)
+        if abs(item.pts + self._offset - self._start) > FAR_TICKS:
+            raise NoTimes("time stamps that are no times")
         if not item.unit.video:
             return [self._place_sound(item)]
         if self._top is not None:
