@@ -48,6 +48,7 @@ class _Hints:
     trigger: Trigger | None = None
     evidence: list[Evidence] = field(default_factory=list)
     segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
+    closed: dict[str, set[datetime]] = field(default_factory=dict)  # camera -> starts of finished files
     everything: bool = False
     edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
 
@@ -56,6 +57,8 @@ class _Hints:
         self.trigger = self.trigger or newer.trigger
         self.evidence += newer.evidence
         self.segments |= newer.segments
+        for camera_id, starts in newer.closed.items():
+            self.closed.setdefault(camera_id, set()).update(starts)
         self.everything |= newer.everything
         self.edges |= newer.edges
 
@@ -128,6 +131,12 @@ class Coordinator:
         del path  # the folder is asked, not the hint
         self._hints.segments[camera_id] = max(start, self._hints.segments.get(camera_id, start))
         self.wake("recordings")
+
+    def segment_closed(self, camera_id: str, start: datetime) -> None:
+        """A recorder has finished a file. Beside a kernel it is the kernel that makes a row of it."""
+        if self._indexer is not None:
+            self._hints.closed.setdefault(camera_id, set()).add(start)
+            self.wake("recordings")
 
     def look_again(self, why: str) -> None:
         """Events may have been missed: look at everything."""
@@ -262,7 +271,9 @@ class Coordinator:
     async def _index(self, hints: _Hints, now: datetime) -> float | None:
         if self._indexer is None:
             return None
-        return await self._indexer.run_once(self.cameras, set(hints.segments), everything=hints.everything, now=now)
+        return await self._indexer.run_once(
+            self.cameras, set(hints.segments), everything=hints.everything, now=now, closed=hints.closed
+        )
 
     async def _segments(self, hints: _Hints, look: Look) -> bool:
         """Register the holes in front of new live files; say whether rows changed."""

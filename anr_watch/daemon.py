@@ -36,6 +36,7 @@ from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.mqtt.session import Handlers, Session
 from anr_watch.presence import PresenceBook
 from anr_watch.replay.process import Workers
+from anr_watch.sources.backend import backend_named
 from anr_watch.sources.database import DatabaseWatch
 from anr_watch.sources.recordings import RecordingsWatch
 from anr_watch.store import Mode, Origin, Store, open_store
@@ -221,6 +222,7 @@ class _Daemon:
         try:
             async with BalancedGroup() as group:
                 step_ms, debounce_ms = settings.watch.step_ms, settings.watch.debounce_ms
+                backend = backend_named(settings.watch.backend)
                 if settings.watch.database:
                     watch = DatabaseWatch(
                         settings.database.path,
@@ -231,6 +233,7 @@ class _Daemon:
                         clock=self._clock,
                         step_ms=step_ms,
                         debounce_ms=debounce_ms,
+                        backend=backend,
                     )
                     group.create_task(watch.run(), name="source:database")
                 if settings.watch.recordings:
@@ -238,10 +241,12 @@ class _Daemon:
                         self._recordings.root,
                         self._recordings.pattern,
                         segment_seen=coordinator.segment_seen,
+                        segment_closed=coordinator.segment_closed,
                         look_again=coordinator.look_again,
                         clock=self._clock,
                         step_ms=step_ms,
                         debounce_ms=debounce_ms,
+                        backend=backend,
                     )
                     group.create_task(files.run(), name="source:recordings")
                 if settings.mqtt.host:

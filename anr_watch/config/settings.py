@@ -18,7 +18,7 @@ MqttVersion = Literal["5", "3.1.1"]
 Retained = Literal["level", "ignore"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
-WatchBackend = Literal["watchfiles"]
+WatchBackend = Literal["auto", "inotify", "watchfiles"]
 RecordStream = Literal["main", "sub"]
 Unproved = Literal["keep", "refuse"]
 
@@ -64,7 +64,7 @@ class FillSettings:
 class WatchSettings:
     """`[watch]`: how changes of the database and of the recordings are noticed."""
 
-    backend: WatchBackend = "watchfiles"
+    backend: WatchBackend = "auto"
     step_ms: int = 10
     debounce_ms: int = 50
     database: bool = True

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from anr_watch.clock import Clock
@@ -30,6 +31,7 @@ _BATCH_NAMES: Final = 1000  # names compared with rows per step
 _BUDGET_S: Final = 0.05  # how long one pass over the cameras may take before the owner gets its turn
 _BREATH_S: Final = 0.01  # between steps into the past
 _AHEAD: Final = timedelta(seconds=60)  # later names are a wrong clock's
+_NONE: Final[Mapping[str, Iterable[datetime]]] = MappingProxyType({})
 # A file may stand up to a minute after the second its row begins in, when that name was taken.
 _ROW_SLACK: Final = timedelta(seconds=70)
 
@@ -100,6 +102,7 @@ class _Known:
 
     handled: set[datetime] = field(default_factory=set)  # starts in the recent hours that need no more look
     broken: dict[datetime, tuple[int, float]] = field(default_factory=dict)  # their size and mtime when judged
+    closed: set[datetime] = field(default_factory=set)  # starts of files that were heard being closed
     coverage: Coverage | None = None  # live footage of the recent hours, holes up to `min_gap_s` closed
     checked: set[Window] = field(default_factory=set)  # holes that were compared with the gap rows
     older: datetime | None = None  # where the walk into the past stands; None: not begun
@@ -139,9 +142,17 @@ class Indexer:
         self._refused: set[str] = set()
 
     async def run_once(
-        self, cameras: Mapping[str, Camera], seen: Iterable[str], *, everything: bool, now: datetime
+        self,
+        cameras: Mapping[str, Camera],
+        seen: Iterable[str],
+        *,
+        everything: bool,
+        now: datetime,
+        closed: Mapping[str, Iterable[datetime]] = _NONE,
     ) -> float | None:
         """Look at the cameras of `seen`, or all, and those that are due; return when (monotonic) to come again.
+
+        `closed` names files, by camera and start, that are finished: they were heard being closed.
 
         Takes about 0.05 s, at most one step of 30 ms longer; what is left is due at once.
 
@@ -152,7 +163,10 @@ class Indexer:
             self._known.pop(camera_id, None)
             self._due_s.pop(camera_id, None)
         began_s = self._clock.monotonic()
-        for camera_id in cameras if everything else seen:
+        for camera_id, starts in closed.items():
+            if camera_id in cameras:
+                self._known.setdefault(camera_id, _Known()).closed.update(starts)
+        for camera_id in cameras if everything else {*seen, *closed}:
             if camera_id in cameras:
                 self._due_s[camera_id] = min(began_s, self._due_s.get(camera_id, began_s))
         while due := sorted((at_s, camera_id) for camera_id, at_s in self._due_s.items() if at_s <= began_s):
@@ -191,6 +205,7 @@ class Indexer:
     async def _forget(self, camera: Camera, known: _Known, since: datetime, starts: list[datetime]) -> None:
         """Drop what is too old to matter, what is gone, and the verdict on broken files that were written to."""
         known.handled.intersection_update(starts)
+        known.closed.intersection_update(starts)
         for start, judged in list(known.broken.items()):
             if start < since:
                 del known.broken[start]
@@ -213,7 +228,13 @@ class Indexer:
         for start, (file, segment) in files.items():
             wait_s = 0.0
             if file is not None:
-                wait_s = settles_in_s(file, now, segment_s=camera.segment_s, is_newest=start == starts[-1])
+                wait_s = settles_in_s(
+                    file,
+                    now,
+                    segment_s=camera.segment_s,
+                    is_newest=start == starts[-1],
+                    closed=start in known.closed,
+                )
             if wait_s > 0:
                 step.next_due_s = min(wait_s, step.next_due_s or wait_s)
             elif segment is not None:

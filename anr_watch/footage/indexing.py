@@ -22,11 +22,15 @@ SETTLED_S: Final = 5.0
 _OVERLAP_S: Final = 2.0
 
 
-def settles_in_s(file: FootageFile, now: datetime, *, segment_s: float, is_newest: bool) -> float:
+def settles_in_s(
+    file: FootageFile, now: datetime, *, segment_s: float, is_newest: bool, closed: bool = False
+) -> float:
     """Return in how many seconds `file` can be taken as finished; 0 or less: it is.
 
-    Without a later sibling it has to be silent for the length of a segment and a bit.
+    Without a later sibling it has to be silent for the length of a segment and a bit, unless it was seen `closed`.
     """
+    if closed:
+        return 0.0
     quiet_s = segment_s + QUIET_EXTRA_S if is_newest else SETTLED_S
     changed_s = file.mtime_s if is_newest else max(file.mtime_s, file.changed_s)
     # A time in the future is a clock that was set back: it must not hold the file for longer than silence would.

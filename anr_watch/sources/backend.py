@@ -1,174 +1,87 @@
-"""One armed watch on one folder, by watchfiles: yields what changed. Decides nothing, and ends when the folder goes.
+"""What a watch on one folder tells, whoever notices it, and which of the two that do is used. Watches nothing itself.
 
-The backend is used below `awatch` for three reasons. The moment at which the watch is armed must be known, since
-only what happens after it is reported. `awatch` leaves its thread behind for a moment when it is cancelled. And its
-option to ignore unreadable folders also ignores a missing root and a used-up watch limit, and stops at the first
-unreadable folder: beside a `lost+found` most of the tree would silently go unwatched.
-
-Another backend needs the same signature as `watch_folder` and nothing else.
+`by_inotify` asks the kernel directly: an event is there in 0.3 ms, nothing runs while nothing happens, and it knows
+when a file was closed, when the queue overflowed and which folders it could not watch. `by_watchfiles` works wherever
+watchfiles does; it looks at its queue every few milliseconds and does not know those three. So `auto` takes the
+former where there is one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, Protocol
 
-from watchfiles._rust_notify import RustNotify
+from anr_watch.errors import AnrWatchError
 
-LOG = logging.getLogger("anr_watch.sources")
 _LIMITS: Final = Path("/proc/sys/fs/inotify")
 
 
 class Kind(IntEnum):
-    """What happened to a path; the numbers are watchfiles' own."""
+    """What happened to a path; the first three numbers are watchfiles' own."""
 
     ADDED = 1
     MODIFIED = 2
     DELETED = 3
+    CLOSED = 4  # whoever wrote the file has closed it, or it was moved in whole; by_inotify only
 
 
 Changes = set[tuple[int, str]]  # (Kind, path)
-Backend = Callable[..., AsyncGenerator[Changes, None]]
 
 
-class WatchRefused(Exception):  # noqa: N818 - a state of the system, which may pass
+class Backend(Protocol):
+    """A way to watch a folder."""
+
+    def __call__(
+        self, folder: Path, *, recursive: bool, every_write: bool, step_ms: int, debounce_ms: int
+    ) -> AsyncGenerator[Changes, None]:
+        """Yield an empty set when the watch is armed, then sets of (kind, path); paths begin with `folder`.
+
+        A further empty set says that the watch was armed anew and changes may have been missed. A new folder is told
+        when it is watched, but what was put into it before that is not. (DELETED, folder) is told when the folder
+        itself is gone, and then nothing more. Ends within one step when cancelled or closed.
+
+        Args:
+            folder: must exist, absolute.
+            recursive: with all folders below it, also future ones. Those that cannot be read are left out; hidden
+                ones may be.
+            every_write: tell each write to a file; else at least the first one in each folder.
+            step_ms: shortest pause between two sets.
+            debounce_ms: how long a growing set of paths may be held back.
+
+        Raises:
+            WatchRefused: there is no such folder, or no watch to be had.
+        """
+        ...
+
+
+class WatchRefused(AnrWatchError):  # noqa: N818 - a state of the system, which may pass
     """The system gives no watch at the moment; the text says why and what helps."""
 
 
-async def watch_folder(
-    folder: Path, *, recursive: bool, step_ms: int, debounce_ms: int
-) -> AsyncGenerator[Changes, None]:
-    """Yield an empty set when the watch is armed, then sets of (kind, path); paths begin with `folder`.
-
-    A further empty set says that the watch was armed anew and changes may have been missed. Ends within one
-    step when cancelled or closed.
-
-    Args:
-        folder: must exist, absolute.
-        recursive: with all folders below it, also future ones.
-        step_ms: pause between looks at the queue; what is reported is one to two steps old.
-        debounce_ms: how long a growing set of paths may be held back.
+def backend_named(name: Literal["auto", "inotify", "watchfiles"]) -> Backend:
+    """Return a backend; only what is used is loaded (watchfiles costs 2.5 MB of memory).
 
     Raises:
-        WatchRefused: there is no such folder, or no watch to be had.
+        WatchRefused: there is no inotify on this system.
     """
-    while True:
-        exact = False
-        try:
-            notify = await asyncio.to_thread(_armed, [folder], recursive=recursive)
-        except PermissionError:
-            if not recursive:
-                raise WatchRefused(f"{folder}: no permission to watch it") from None
-            folders = await asyncio.to_thread(_readable, folder)
-            notify = await asyncio.to_thread(_armed, folders, recursive=False)
-            exact = True
-        async with _pumped(notify, str(folder), step_ms, debounce_ms) as next_changes:
-            yield set()
-            while True:
-                changes = await next_changes()
-                yield changes
-                # Folders that were listed one by one get no new members by themselves.
-                if exact and any(kind == Kind.ADDED and os.path.isdir(path) for kind, path in changes):  # noqa: ASYNC240, PTH112 - a local stat per new name
-                    break
+    from anr_watch.sources import by_inotify  # noqa: PLC0415 - it needs what this module defines
+
+    if name == "inotify" or (name == "auto" and by_inotify.is_there()):
+        if not by_inotify.is_there():
+            raise WatchRefused('there is no inotify on this system: set watch.backend = "watchfiles"')
+        return by_inotify.watch_folder
+    from anr_watch.sources import by_watchfiles  # noqa: PLC0415 - see above
+
+    return by_watchfiles.watch_folder
 
 
-@asynccontextmanager
-async def _pumped(
-    notify: RustNotify, name: str, step_ms: int, debounce_ms: int
-) -> AsyncIterator[Callable[[], Awaitable[Changes]]]:
-    """Run the thread that waits for `notify`, and end it with the block."""
-    loop = asyncio.get_running_loop()
-    stop, ready = threading.Event(), asyncio.Event()
-    pending: Changes = set()
-    failure: list[BaseException] = []
-
-    def take(found: Changes) -> None:
-        pending.update(found)
-        ready.set()
-
-    def fail(error: BaseException) -> None:
-        failure.append(error)
-        ready.set()
-
-    def pump() -> None:
-        try:
-            # 0: no time-out. With one, changes that arrive as it expires are thrown away.
-            while isinstance(found := notify.watch(debounce_ms, step_ms, 0, stop), set):
-                loop.call_soon_threadsafe(take, found)
-        except (RuntimeError, OSError) as error:
-            loop.call_soon_threadsafe(fail, error)
-
-    async def next_changes() -> Changes:
-        await ready.wait()
-        ready.clear()
-        if failure:
-            raise WatchRefused(f"{name}: {_explained(str(failure[0]))}") from None
-        found = set(pending)
-        pending.clear()
-        return found
-
-    thread = threading.Thread(target=pump, name=f"watch:{name}", daemon=True)
-    thread.start()
+def limit_reached(limit: Literal["max_user_watches", "max_user_instances"]) -> str:
+    """Say which limit of inotify is used up, and how to raise it."""
+    better = {"max_user_watches": 1_048_576, "max_user_instances": 1024}[limit]
     try:
-        yield next_changes
-    finally:
-        stop.set()
-        # At most one step: the thread sleeps that long between looks at `stop`.
-        thread.join(timeout=1 + 2 * step_ms / 1000)
-        notify.close()
-
-
-def _armed(folders: list[Path], *, recursive: bool) -> RustNotify:
-    """Return a watch that is armed.
-
-    Raises:
-        PermissionError: one of the folders, or one below them, may not be read.
-        WatchRefused: anything else.
-    """
-    try:
-        return RustNotify([str(folder) for folder in folders], False, False, 300, recursive, False)  # noqa: FBT003
-    except PermissionError:
-        raise
-    except (OSError, RuntimeError) as error:
-        raise WatchRefused(f"{folders[0]}: {_explained(str(error))}") from None
-
-
-def _readable(root: Path) -> list[Path]:
-    """Return the folders at and below `root` that can be read; hidden ones hold no footage."""
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise WatchRefused(f"{root}: no permission to watch it")
-    found = [root]
-    for folder in found:  # grows while it is walked
-        try:
-            with os.scandir(folder) as entries:
-                below = [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-        except OSError:
-            continue  # gone meanwhile
-        for path in below:
-            if os.access(path, os.R_OK | os.X_OK):
-                found.append(path)
-            else:
-                LOG.debug("%s cannot be read and is not watched", path)
-    return found
-
-
-def _explained(text: str) -> str:
-    """Return what to do about a refusal, as far as it is one of the two limits of inotify."""
-    for sign, limit, better in (
-        ("watch limit reached", "max_user_watches", 1_048_576),
-        ("Too many open files", "max_user_instances", 1024),
-    ):
-        if sign in text:
-            try:
-                now = f" (now {(_LIMITS / limit).read_text(encoding='ascii').strip()})"
-            except OSError:
-                now = ""
-            return f"the system's inotify limit is used up: sysctl fs.inotify.{limit}={better}{now}"
-    return text
+        now = f" (now {(_LIMITS / limit).read_text(encoding='ascii').strip()})"
+    except OSError:
+        now = ""
+    return f"the system's inotify limit is used up: sysctl fs.inotify.{limit}={better}{now}"

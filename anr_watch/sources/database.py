@@ -18,7 +18,7 @@ from typing import Final
 from anr_watch.clock import Clock
 from anr_watch.errors import ContractError, StorageError, StoreUnavailable
 from anr_watch.log import Repeated
-from anr_watch.sources.backend import Backend, Changes, watch_folder
+from anr_watch.sources.backend import Backend, Changes
 from anr_watch.sources.watch import GUARD_S, FolderWatch
 from anr_watch.tasks import BalancedGroup
 
@@ -56,9 +56,9 @@ class DatabaseWatch:
         replaced: called once per replacement or disappearance.
         clock: for pauses.
         step_ms: pause between looks at the queue of the watch.
-        debounce_ms: see `backend.watch_folder`.
+        debounce_ms: see `backend.Backend`.
         guard_s: see `FolderWatch`.
-        backend: see `backend.watch_folder`.
+        backend: who notices; None: `auto`, see `backend.backend_named`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DatabaseWatch:
         step_ms: int = 10,
         debounce_ms: int = 50,
         guard_s: float = GUARD_S,
-        backend: Backend = watch_folder,
+        backend: Backend | None = None,
     ) -> None:
         self._version, self._is_replaced = version, is_replaced
         self._changed, self._replaced = changed, replaced

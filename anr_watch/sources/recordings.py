@@ -1,7 +1,9 @@
 """Notices new footage files in the recordings tree. Opens no file; decides nothing.
 
 Every new file is told by `segment_seen`, or a `look_again` follows. New folders are read after their event, because
-what was put into them before the watch reached them is never reported. Growing files cost a set look-up per event.
+what was put into them before the watch reached them is never reported. Growing files cost a set look-up per event at
+most. That a file is finished is told where the backend hears files being closed, and only of recorders that close
+each file once: one that opens its file anew for each burst of writes is found out by its first files.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 
 from anr_watch.clock import Clock
 from anr_watch.footage.names import SUFFIX, NamePattern
-from anr_watch.sources.backend import Backend, Changes, Kind, watch_folder
+from anr_watch.sources.backend import Backend, Changes, Kind
 from anr_watch.sources.watch import GUARD_S, FolderWatch
 from anr_watch.tasks import BalancedGroup
 
@@ -28,6 +30,7 @@ _SUSPICIOUS: Final = 4096
 _SETTLED_S: Final = 0.25
 
 SegmentSeen = Callable[[str, datetime, Path], None]
+SegmentClosed = Callable[[str, datetime], None]
 
 
 class RecordingsWatch:
@@ -40,12 +43,13 @@ class RecordingsWatch:
         root: the recordings folder; may be missing at any time.
         pattern: which names are footage.
         segment_seen: called with the time the name tells and the path below `root` as given.
+        segment_closed: called when the newest file of a camera is finished.
         look_again: called when the watch was armed or lost, and when too much came at once.
         clock: for pauses.
         step_ms: pause between looks at the queue of the watch.
-        debounce_ms: see `backend.watch_folder`.
+        debounce_ms: see `backend.Backend`.
         guard_s: see `FolderWatch`.
-        backend: see `backend.watch_folder`.
+        backend: who notices; None: `auto`, see `backend.backend_named`.
     """
 
     def __init__(
@@ -54,19 +58,21 @@ class RecordingsWatch:
         pattern: NamePattern,
         *,
         segment_seen: SegmentSeen,
+        segment_closed: SegmentClosed = lambda _camera_id, _start: None,
         look_again: Callable[[str], None],
         clock: Clock,
         step_ms: int = 10,
         debounce_ms: int = 50,
         guard_s: float = GUARD_S,
-        backend: Backend = watch_folder,
+        backend: Backend | None = None,
     ) -> None:
         self._root, self._pattern = root, pattern
-        self._segment_seen, self._look_again = segment_seen, look_again
+        self._segment_seen, self._segment_closed, self._look_again = segment_seen, segment_closed, look_again
         self._clock = clock
         self._watch = FolderWatch(
             root,
             recursive=True,
+            every_write=False,
             clock=clock,
             changes=self._take,
             back=lambda: look_again("recordings watched"),
@@ -79,6 +85,8 @@ class RecordingsWatch:
         self._prefix = str(self._watch.folder).rstrip("/") + "/"
         self._newest: dict[str, datetime] = {}
         self._growing: set[str] = set()  # paths of the newest file per camera
+        self._closes: dict[str, int] = {}  # how often the newest file of a camera was closed
+        self._closes_once: set[str] = set()  # cameras whose file before the newest was closed once
         self._fresh: dict[str, None] = {}  # new folders, relative, to be read
         self._has_fresh = asyncio.Event()
 
@@ -91,7 +99,8 @@ class RecordingsWatch:
     def _take(self, changes: Changes) -> None:
         if len(changes) >= _SUSPICIOUS:
             self._look_again(f"{len(changes)} changes in the recordings at once")
-        for kind, path in changes:
+        # By name is in order of time, and a file comes before it is closed.
+        for kind, path in sorted(changes, key=lambda change: (change[1], change[0])):
             if kind == Kind.DELETED or (kind == Kind.MODIFIED and path in self._growing):
                 continue
             if path.startswith(self._prefix):
@@ -106,6 +115,8 @@ class RecordingsWatch:
             start = self._pattern.parse(below)
             if start is not None:
                 self._tell(camera_id, start, below, new=kind == Kind.ADDED)
+                if kind == Kind.CLOSED:
+                    self._note_closed(camera_id, start)
         elif kind == Kind.ADDED and (not below or self._pattern.folder_key(below) is not None):
             self._fresh[relative] = None
             self._has_fresh.set()
@@ -117,10 +128,23 @@ class RecordingsWatch:
         if latest:
             if newest is not None:
                 self._growing.discard(f"{self._prefix}{camera_id}/{self._pattern.format(newest)}")
+            if self._closes.pop(camera_id, 0) == 1:
+                self._closes_once.add(camera_id)
+            else:
+                self._closes_once.discard(camera_id)
             self._newest[camera_id] = start
             self._growing.add(f"{self._prefix}{camera_id}/{below}")
         if new or latest:
             self._segment_seen(camera_id, start, self._root / camera_id / below)
+
+    def _note_closed(self, camera_id: str, start: datetime) -> None:
+        if start != self._newest[camera_id]:
+            return  # a later file says as much
+        self._closes[camera_id] = self._closes.get(camera_id, 0) + 1
+        if self._closes[camera_id] > 1:
+            self._closes_once.discard(camera_id)
+        elif camera_id in self._closes_once:
+            self._segment_closed(camera_id, start)
 
     async def _read_fresh(self) -> None:
         """Read each new folder when it is seen and once more a while later; tell of what is in them."""

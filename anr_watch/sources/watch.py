@@ -17,7 +17,7 @@ from typing import Final
 
 from anr_watch.clock import Clock
 from anr_watch.log import Repeated
-from anr_watch.sources.backend import Backend, Changes, Kind, WatchRefused, watch_folder
+from anr_watch.sources.backend import Backend, Changes, Kind, WatchRefused, backend_named
 from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.sources")
@@ -37,11 +37,12 @@ class FolderWatch:
     Args:
         folder: may be missing at any time.
         recursive: also everything below it.
+        every_write: see `backend.Backend`.
         changes: called with each set of changes.
         back: called each time the watch has been armed, the first time included: everything before is unknown.
         lost: called with the reason when the folder cannot be watched (once until `back`).
         guard_s: how often the folder's identity is compared, in seconds.
-        backend: see `backend.watch_folder`.
+        backend: who notices; None: `auto`, see `backend.backend_named`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class FolderWatch:
         folder: Path,
         *,
         recursive: bool,
+        every_write: bool = True,
         clock: Clock,
         changes: Callable[[Changes], None],
         back: Callable[[], None],
@@ -56,10 +58,11 @@ class FolderWatch:
         step_ms: int = 10,
         debounce_ms: int = 50,
         guard_s: float = GUARD_S,
-        backend: Backend = watch_folder,
+        backend: Backend | None = None,
     ) -> None:
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link as root is kept as a link
-        self._recursive, self._clock, self._backend = recursive, clock, backend
+        self._recursive, self._every_write, self._clock = recursive, every_write, clock
+        self._backend = backend or backend_named("auto")
         self._changes, self._back, self._lost = changes, back, lost
         self._step_ms, self._debounce_ms, self._guard_s = step_ms, debounce_ms, guard_s
         self._failures = 0
@@ -95,7 +98,11 @@ class FolderWatch:
     async def _read(self) -> None:
         root = str(self._folder)
         stream = self._backend(
-            self._folder, recursive=self._recursive, step_ms=self._step_ms, debounce_ms=self._debounce_ms
+            self._folder,
+            recursive=self._recursive,
+            every_write=self._every_write,
+            step_ms=self._step_ms,
+            debounce_ms=self._debounce_ms,
         )
         async with aclosing(stream) as sets:
             async for changes in sets:

@@ -137,6 +137,20 @@ def test_closed_files_get_rows_and_the_growing_one_waits_for_silence(tmp_path, p
     asyncio.run(scenario())
 
 
+def test_a_file_that_was_heard_being_closed_gets_its_row_at_once(tmp_path):
+    async def scenario():
+        async with world(tmp_path) as w:
+            w.put(0)
+            w.put(4, 2)
+            await w.index(6)
+            w.clock.at = at(6)
+            heard = {"cam": {at(4)}, "nobody": {at(4)}}
+            await w.indexer.run_once({"cam": CAMERA}, set(), everything=False, now=at(6), closed=heard)
+            assert (4, 6) in await w.rows()
+
+    asyncio.run(scenario())
+
+
 def test_a_hole_becomes_a_gap_that_begins_where_the_row_ends(tmp_path):
     async def scenario():
         async with world(tmp_path) as w:

@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from watching import running, until
+from watching import BACKENDS, running, until
 
 from anr_watch.clock import SystemClock
 from anr_watch.errors import StoreUnavailable
@@ -83,31 +83,33 @@ def database(tmp_path):
 
 
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
-def test_every_single_commit_is_followed_by_a_look_that_sees_it(database, synchronous):
+@BACKENDS
+def test_every_single_commit_is_followed_by_a_look_that_sees_it(database, backend, synchronous):
     """In lock step: the writer goes on only when its row was visible in a call of `changed`."""
 
     async def scenario():
-        reader = Reader(database)
+        reader = Reader(database, backend=backend)
         async with running(reader.watch):
             await until(lambda: reader.calls)
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", WRITER, str(database), "step", synchronous, "300",
+                sys.executable, "-c", WRITER, str(database), "step", synchronous, "100",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
             while line := await child.stdout.readline():
                 await until(lambda n=int(line): reader.visible >= n, deadline_s=5)
                 child.stdin.write(b"\n")
             assert await child.wait() == 0
-            assert reader.visible == 299
+            assert reader.visible == 99
         reader.db.close()
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
-def test_bursts_are_looked_at_together_and_the_last_commit_is_never_lost(database, synchronous):
+@BACKENDS
+def test_bursts_are_looked_at_together_and_the_last_commit_is_never_lost(database, backend, synchronous):
     async def scenario():
-        reader = Reader(database)
+        reader = Reader(database, backend=backend)
         async with running(reader.watch):
             await until(lambda: reader.calls)
             child = await asyncio.create_subprocess_exec(
@@ -177,9 +179,10 @@ def test_a_second_commit_whose_event_fell_into_the_same_batch_is_found(database)
     asyncio.run(scenario())
 
 
-def test_other_files_in_the_folder_mean_nothing(database):
+@BACKENDS
+def test_other_files_in_the_folder_mean_nothing(database, backend):
     async def scenario():
-        reader = Reader(database)
+        reader = Reader(database, backend=backend)
         looks = 0
 
         async def version():
@@ -204,9 +207,10 @@ def test_other_files_in_the_folder_mean_nothing(database):
 
 
 @pytest.mark.parametrize("how", ["renamed over", "deleted", "folder gone"])
-def test_a_replaced_database_is_told_once(database, how):
+@BACKENDS
+def test_a_replaced_database_is_told_once(database, backend, how):
     async def scenario():
-        reader = Reader(database)
+        reader = Reader(database, backend=backend)
         async with running(reader.watch):
             await until(lambda: reader.calls)
             assert reader.replacements == 0
@@ -228,9 +232,10 @@ def test_a_replaced_database_is_told_once(database, how):
     asyncio.run(scenario())
 
 
-def test_a_database_that_does_not_answer_is_news_when_it_does(database):
+@BACKENDS
+def test_a_database_that_does_not_answer_is_news_when_it_does(database, backend):
     async def scenario():
-        reader = Reader(database)
+        reader = Reader(database, backend=backend)
         answers = [1, StoreUnavailable("locked"), 1]
 
         async def version():

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from watching import running, until
+from watching import BACKENDS, running, until
 
 from anr_watch.clock import SystemClock
 from anr_watch.footage.names import NamePattern
@@ -17,17 +17,19 @@ FLAT = NamePattern("%Y%m%d_%H%M%S")
 
 
 class Seen:
-    def __init__(self, root, pattern=FLAT):
-        self.files, self.again = [], []
+    def __init__(self, root, backend, pattern=FLAT):
+        self.files, self.again, self.closed = [], [], []
         self.watch = RecordingsWatch(
             root,
             pattern,
             segment_seen=lambda camera_id, start, path: self.files.append((camera_id, start, path)),
+            segment_closed=lambda camera_id, start: self.closed.append((camera_id, start)),
             look_again=self.again.append,
             clock=SystemClock(),
             step_ms=2,
             debounce_ms=20,
             guard_s=0.05,
+            backend=backend,
         )
 
     def told(self):
@@ -42,13 +44,14 @@ PATTERNS = ["%Y%m%d_%H%M%S", "%Y-%m-%d/%H/%M-%S", "%Y%m%d/%H%M%S"]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_new_files_are_told_with_camera_and_start(tmp_path, pattern):
+@BACKENDS
+def test_new_files_are_told_with_camera_and_start(tmp_path, backend, pattern):
     names = NamePattern(pattern)
     path = tmp_path / "cam 1" / names.format(at(0))
     path.parent.mkdir(parents=True)
 
     async def scenario():
-        seen = Seen(tmp_path, names)
+        seen = Seen(tmp_path, backend, names)
         async with running(seen.watch):
             await until(lambda: seen.again)
             path.write_bytes(b"x")
@@ -58,12 +61,13 @@ def test_new_files_are_told_with_camera_and_start(tmp_path, pattern):
     asyncio.run(scenario())
 
 
-def test_junk_staging_and_growth_are_not_told(tmp_path):
+@BACKENDS
+def test_junk_staging_and_growth_are_not_told(tmp_path, backend):
     (tmp_path / ".anr-watch/gap_1").mkdir(parents=True)
     (tmp_path / "cam").mkdir()
 
     async def scenario():
-        seen = Seen(tmp_path)
+        seen = Seen(tmp_path, backend)
         async with running(seen.watch):
             await until(lambda: seen.again)
             name = FLAT.format(at(0))
@@ -81,13 +85,14 @@ def test_junk_staging_and_growth_are_not_told(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_file_whose_beginning_was_missed_is_told_when_it_grows(tmp_path):
+@BACKENDS
+def test_a_file_whose_beginning_was_missed_is_told_when_it_grows(tmp_path, backend):
     (tmp_path / "cam").mkdir()
     path = tmp_path / "cam" / FLAT.format(at(0))
     path.touch()
 
     async def scenario():
-        seen = Seen(tmp_path)
+        seen = Seen(tmp_path, backend)
         async with running(seen.watch):
             await until(lambda: seen.again)
             with path.open("ab", buffering=0) as growing:
@@ -100,12 +105,13 @@ def test_a_file_whose_beginning_was_missed_is_told_when_it_grows(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_folder_created_and_filled_at_once_is_told_whole(tmp_path, pattern):
+@BACKENDS
+def test_a_folder_created_and_filled_at_once_is_told_whole(tmp_path, backend, pattern):
     """189 of 300 first files were missed by the watch alone."""
     names = NamePattern(pattern)
 
     async def scenario():
-        seen = Seen(tmp_path, names)
+        seen = Seen(tmp_path, backend, names)
         async with running(seen.watch):
             await until(lambda: seen.again)
             expected = set()
@@ -121,7 +127,8 @@ def test_a_folder_created_and_filled_at_once_is_told_whole(tmp_path, pattern):
     asyncio.run(scenario())
 
 
-def test_a_folder_moved_in_is_told_and_then_watched(tmp_path):
+@BACKENDS
+def test_a_folder_moved_in_is_told_and_then_watched(tmp_path, backend):
     root = tmp_path / "root"
     root.mkdir()
     ready = tmp_path / "cam"
@@ -129,7 +136,7 @@ def test_a_folder_moved_in_is_told_and_then_watched(tmp_path):
     (ready / FLAT.format(at(0))).touch()
 
     async def scenario():
-        seen = Seen(root)
+        seen = Seen(root, backend)
         async with running(seen.watch):
             await until(lambda: seen.again)
             ready.rename(root / "cam")
@@ -140,13 +147,14 @@ def test_a_folder_moved_in_is_told_and_then_watched(tmp_path):
     asyncio.run(scenario())
 
 
-def test_two_thousand_files_at_once_are_all_told(tmp_path):
+@BACKENDS
+def test_two_thousand_files_at_once_are_all_told(tmp_path, backend):
     folders = [tmp_path / f"cam_{n}" for n in range(20)]
     for folder in folders:
         folder.mkdir()
 
     async def scenario():
-        seen = Seen(tmp_path)
+        seen = Seen(tmp_path, backend)
         async with running(seen.watch):
             await until(lambda: seen.again)
 
@@ -161,20 +169,22 @@ def test_two_thousand_files_at_once_are_all_told(tmp_path):
     asyncio.run(scenario())
 
 
-def test_a_flood_asks_for_a_look_at_everything(tmp_path):
+@BACKENDS
+def test_a_flood_asks_for_a_look_at_everything(tmp_path, backend):
     """The system's queue is bounded and loses the rest without a word."""
     (tmp_path / "cam").mkdir()
-    seen = Seen(tmp_path)
+    seen = Seen(tmp_path, backend)
     seen.watch._take({(1, str(tmp_path / "cam" / FLAT.format(at(n)))) for n in range(5000)})
     assert any("at once" in why for why in seen.again)
     assert len(seen.told()) == 5000
 
 
-def test_a_root_removed_and_made_again_is_looked_at_and_watched(tmp_path):
+@BACKENDS
+def test_a_root_removed_and_made_again_is_looked_at_and_watched(tmp_path, backend):
     root = tmp_path / "root"
 
     async def scenario():
-        seen = Seen(root)
+        seen = Seen(root, backend)
         async with running(seen.watch):
             await until(lambda: any("not watched" in why for why in seen.again))
             for turn in range(3):
@@ -188,13 +198,14 @@ def test_a_root_removed_and_made_again_is_looked_at_and_watched(tmp_path):
     asyncio.run(scenario())
 
 
-def test_every_start_in_any_order_is_told(tmp_path):
+@BACKENDS
+def test_every_start_in_any_order_is_told(tmp_path, backend):
     """Fills add files in the past between those of the recorder."""
     (tmp_path / "cam").mkdir()
     seconds = random.Random(3).sample(range(1000), 50)
 
     async def scenario():
-        seen = Seen(tmp_path)
+        seen = Seen(tmp_path, backend)
         async with running(seen.watch):
             await until(lambda: seen.again)
             for second in seconds:

@@ -8,17 +8,17 @@ import threading
 from pathlib import Path
 
 import pytest
-from watching import running, until
+from watching import BACKENDS, name_of, running, until
 
 from anr_watch.clock import SystemClock
-from anr_watch.sources.backend import WatchRefused, watch_folder
+from anr_watch.sources.backend import WatchRefused, backend_named
 from anr_watch.sources.watch import FolderWatch
 
 
 class Heard:
     """What a folder watch said, in order."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, backend, **options):
         self.said, self.paths = [], set()
         self.watch = FolderWatch(
             folder,
@@ -27,16 +27,18 @@ class Heard:
             back=lambda: self.said.append("back"),
             lost=lambda why: self.said.append(f"lost: {why}"),
             guard_s=0.05,
+            backend=backend,
             **{"recursive": True, "step_ms": 2, **options},
         )
 
 
 @pytest.mark.parametrize("fate", ["removed", "renamed", "never there", "replaced at once"])
-def test_a_folder_that_goes_and_comes_is_watched_again(tmp_path, fate):
+@BACKENDS
+def test_a_folder_that_goes_and_comes_is_watched_again(tmp_path, backend, fate):
     root = tmp_path / "root"
 
     async def scenario():
-        heard = Heard(root)
+        heard = Heard(root, backend)
         if fate != "never there":
             root.mkdir()
         async with running(heard.watch):
@@ -62,12 +64,13 @@ def test_a_folder_that_goes_and_comes_is_watched_again(tmp_path, fate):
     asyncio.run(scenario())
 
 
-def test_a_folder_put_in_place_by_a_mount_or_rename_is_found_by_its_identity(tmp_path):
+@BACKENDS
+def test_a_folder_put_in_place_by_a_mount_or_rename_is_found_by_its_identity(tmp_path, backend):
     """Nothing is reported when an ancestor is exchanged: only the look at the identity can find out."""
     (tmp_path / "disk/root").mkdir(parents=True)
 
     async def scenario():
-        heard = Heard(tmp_path / "disk/root")
+        heard = Heard(tmp_path / "disk/root", backend)
         async with running(heard.watch):
             await until(lambda: heard.said == ["back"])
             (tmp_path / "other/root").mkdir(parents=True)
@@ -80,9 +83,10 @@ def test_a_folder_put_in_place_by_a_mount_or_rename_is_found_by_its_identity(tmp
     asyncio.run(scenario())
 
 
-def test_cancelling_is_prompt_and_leaves_no_thread(tmp_path):
+@BACKENDS
+def test_cancelling_is_prompt_and_leaves_no_thread(tmp_path, backend):
     async def scenario():
-        heard = Heard(tmp_path, step_ms=10)
+        heard = Heard(tmp_path, backend, step_ms=10)
         before = set(threading.enumerate())
         async with running(heard.watch) as task:
             await until(lambda: heard.said)
@@ -98,10 +102,11 @@ def test_cancelling_is_prompt_and_leaves_no_thread(tmp_path):
     assert took_s < 2, "usually 0.01 s"
 
 
-def test_cancelling_before_it_is_armed_leaves_nothing(tmp_path):
+@BACKENDS
+def test_cancelling_before_it_is_armed_leaves_nothing(tmp_path, backend):
     async def scenario():
         for turns in range(8):
-            task = asyncio.create_task(Heard(tmp_path).watch.run())
+            task = asyncio.create_task(Heard(tmp_path, backend).watch.run())
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
@@ -121,11 +126,11 @@ def test_a_refusal_is_told_in_one_line_and_tried_again(tmp_path, caplog):
     async def refusing(folder, **options):
         if refusals:
             raise refusals.pop(0)
-        async for changes in watch_folder(folder, **options):
+        async for changes in backend_named("auto")(folder, **options):
             yield changes
 
     async def scenario():
-        heard = Heard(tmp_path, backend=refusing)
+        heard = Heard(tmp_path, refusing)
         async with running(heard.watch):
             await until(lambda: heard.said[-1:] == ["back"])
             assert heard.said[0].startswith("lost: the system's inotify limit")
@@ -136,36 +141,38 @@ def test_a_refusal_is_told_in_one_line_and_tried_again(tmp_path, caplog):
 
 
 UNPRIVILEGED = """
-import asyncio, os, sys
+import asyncio, itertools, os, sys
 from pathlib import Path
-from anr_watch.sources.backend import watch_folder
+from anr_watch.sources.backend import backend_named
+watch_folder = backend_named(sys.argv[2])
 asyncio.run(asyncio.to_thread(int))  # what has to be imported is imported now
 if os.getuid() == 0:  # root may read everything
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 root = Path(sys.argv[1])
+seen = set()
+async def poke():
+    for turn in itertools.count():
+        for name in "abz":
+            (root / name / f"file_{name}_{turn}").write_bytes(b"x")
+        if {"file_a", "file_b", "file_z"} <= seen:
+            (root / "a" / "new").mkdir(exist_ok=True)
+            (root / "a" / "new" / f"in_new_{turn}").write_bytes(b"x")
+        await asyncio.sleep(0.01)
 async def main():
     async with asyncio.timeout(20):
-        seen, armed = set(), 0
-        async for changes in watch_folder(root, recursive=True, step_ms=2, debounce_ms=10):
-            seen |= {Path(path).name for _, path in changes}
-            armed += not changes
-            if armed == 1:
-                for name in "abz":
-                    (root / name / f"file_{name}").touch()
-                    if f"file_{name}" not in seen:
-                        break
-                else:
-                    (root / "a" / "new").mkdir(exist_ok=True)
-            if armed == 2:
-                (root / "a" / "new" / "late").touch()
-                if "late" in seen:
-                    print("all seen")
-                    return
+        poking = asyncio.create_task(poke())
+        async for changes in watch_folder(root, recursive=True, every_write=True, step_ms=2, debounce_ms=10):
+            seen.update(Path(path).name.rpartition("_")[0] for _, path in changes)
+            if {"file_a", "file_b", "file_z", "in_new"} <= seen:
+                print("all seen")
+                poking.cancel()
+                return
 asyncio.run(main())
 """
 
 
-def test_an_unreadable_folder_costs_no_other_folder(tmp_path):
+@BACKENDS
+def test_an_unreadable_folder_costs_no_other_folder(tmp_path, backend):
     """A `lost+found` beside the cameras: watchfiles alone would silently watch only what it lists before it."""
     root = tmp_path / "recordings"
     for name in ("a", "b", "lost+found", "z"):
@@ -179,7 +186,7 @@ def test_an_unreadable_folder_costs_no_other_folder(tmp_path):
 
     async def scenario():
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", UNPRIVILEGED, str(root), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", UNPRIVILEGED, str(root), name_of(backend), stdout=asyncio.subprocess.PIPE
         )
         out, _ = await child.communicate()
         assert (child.returncode, out) == (0, b"all seen\n")

@@ -5,6 +5,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from anr_watch.sources.backend import backend_named
+
+NAMES = ("inotify", "watchfiles")
+BACKENDS = pytest.mark.parametrize("backend", [backend_named(name) for name in NAMES], ids=NAMES)
+
+
+def name_of(backend):
+    return next(name for name in NAMES if backend_named(name) is backend)
+
 
 async def until(condition, deadline_s=10.0):
     """Wait for something that others bring about."""

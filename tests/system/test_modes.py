@@ -105,10 +105,11 @@ def test_a_window_fetched_by_hand_makes_no_gap_of_the_time_around_it(tmp_path):
                 assert status == 0, (out, err, daemon.log)
                 # One more live file, so that the folder is looked at after the fill.
                 world.record("gate", -40, -30)
-                seen = daemon.log.count("fill ended")
+                seen = daemon.log.count("fill started")
                 status, out, err = await world.command("fill", "gate", *window)
                 assert status == 0, (out, err)
-            assert seen == daemon.log.count("fill ended") == 1, daemon.log
+            # The second window may be seen as a gap before the command has found that it is covered.
+            assert seen == daemon.log.count("fill started") == 1, daemon.log
             assert len(world.files("gate")) < 12
 
     asyncio.run(run())

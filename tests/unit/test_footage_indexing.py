@@ -31,6 +31,10 @@ def test_a_file_with_a_successor_has_to_rest_a_moment_also_after_it_was_moved_in
     assert settles_in_s(file(mtime=60, ctime=100), at(101), segment_s=60, is_newest=False) == SETTLED_S - 1
 
 
+def test_a_file_that_was_heard_being_closed_waits_for_nothing():
+    assert settles_in_s(file(mtime=60), at(60), segment_s=60, is_newest=True, closed=True) == 0
+
+
 @given(mtime=st.floats(-1e6, 1e9), now=st.floats(-1e6, 1e6), newest=st.booleans())
 def test_no_clock_holds_a_file_for_longer_than_silence_would(mtime, now, newest):
     wait_s = settles_in_s(file(mtime=mtime, ctime=mtime), at(now), segment_s=60, is_newest=newest)
