@@ -62,7 +62,20 @@ COMMANDS = {
     "status": Command(
         "anr_watch.commands.status",
         "one screen: database, daemon, cameras, what is missing, what is being fetched",
-        ("anr-watch status", "anr-watch status --json                   # one JSON document"),
+        (
+            "anr-watch status",
+            "anr-watch status --watch                  # again every 2 s, until Ctrl-C",
+            "anr-watch status --json                   # one JSON document",
+        ),
+    ),
+    "timeline": Command(
+        "anr_watch.commands.timeline",
+        "draw what is recorded, filled and missing, for all cameras: on the terminal, as SVG, HTML or PNG",
+        (
+            "anr-watch timeline                        # the last 24 hours, as bars",
+            "anr-watch timeline --from -30d -o coverage.html",
+            "anr-watch timeline --from 2026-06-13T00:00:00Z --to 2026-06-14T00:00:00Z --zone local -o day.svg",
+        ),
     ),
     "demo": Command(
         "anr_watch.demo.cli",

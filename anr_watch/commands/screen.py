@@ -7,16 +7,24 @@ nothing can colour or forge lines on the terminal and no URL shows its credentia
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import orjson
 
+from anr_watch.drawing.lanes import LOOKS
 from anr_watch.log import one_line, redact
 from anr_watch.replay.urls import mask_url
 
 _COLOURS = {"ok": "32", "warn": "33", "FAIL": "31", "filled": "32", "failed": "31", "online": "32", "offline": "31"}
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PAINT = {
+    look.glyph: "\x1b[38;2;{};{};{}m{}\x1b[0m".format(*bytes.fromhex(look.colour.removeprefix("#")), look.glyph)
+    for look in LOOKS.values()
+}
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -71,19 +79,35 @@ def size(count: float) -> str:
 def coloured(word: str) -> str:
     """Return a word of state in its colour, if stdout is a terminal that wants colours (NO_COLOR unset)."""
     colour = _COLOURS.get(word.strip())
-    if colour is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
-        return word
-    return f"\x1b[{colour}m{word}\x1b[0m"
+    return f"\x1b[{colour}m{word}\x1b[0m" if colour and _wants_colours() else word
+
+
+def painted_bar(letters: str) -> str:
+    """Return a bar of `drawing.bar` in the colours of its kinds, if stdout is a terminal that wants colours."""
+    if not _wants_colours():
+        return letters
+    return "".join(_PAINT.get(letter, letter) for letter in letters)
+
+
+def _wants_colours() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows under a header in columns as wide as their longest cell; no cell is cut."""
     lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
-        "  ".join(coloured(cell.ljust(width)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(
+            coloured(cell + " " * (width - _width(cell))) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
         for line in lines
     )
+
+
+def _width(cell: str) -> int:
+    """Return how many columns a cell takes: its colours take none."""
+    return len(_COLOUR.sub("", cell))
 
 
 def show(text: str = "") -> None:

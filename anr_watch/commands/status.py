@@ -4,62 +4,98 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import shutil
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
 
 from anr_watch.clock import Clock, SystemClock
-from anr_watch.commands.advice import in_words
-from anr_watch.commands.gaps import advice_on
+from anr_watch.commands.coverage import lanes
 from anr_watch.commands.invocation import load_settings
 from anr_watch.commands.opening import attempt_facts, opened
-from anr_watch.commands.running import Daemon, daemon_on
-from anr_watch.commands.screen import clean, emit, instant, length, second, show, size, table
+from anr_watch.commands.running import daemon_on
+from anr_watch.commands.screen import clean, emit, instant, show
+from anr_watch.commands.status_screen import HOURS, View, screen
 from anr_watch.config import Settings
-from anr_watch.errors import ReplayRefused, StorageError
+from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.names import NamePattern
-from anr_watch.model import Attempt, Camera, DeviceClock
+from anr_watch.model import Camera, DeviceClock, Window
 from anr_watch.replay.urls import device_of
-from anr_watch.states import Reason
-from anr_watch.store import Mode, StatusRow
+from anr_watch.store import StatusRow
 
-_HEADER = ("CAMERA", "PRESENCE", "CLOCK", "GAPS", "MISSING", "NOW", "LAST RESULT")
-_GOOD = (Reason.FILLED, Reason.COVERED)
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """Everything the screen shows, read at one time."""
-
-    now: datetime
-    mode: Mode
-    prepared: bool  # whether anr-watch has ever run on this database
-    cameras: Sequence[StatusRow]
-    clocks: Mapping[str, DeviceClock]  # by camera
-    waiting_messages: int
-    daemon: Daemon
-    free_mb: float | None
-    folder_trouble: str
+_REDRAW_S = 2.0
+# The terminal's alternate screen: what stood on it before is there again afterwards. Each line is cleared behind its
+# end, so that nothing flickers.
+_ENTER, _HOME, _LINE_END, _BELOW, _LEAVE = (
+    "\x1b[?1049h\x1b[?25l",
+    "\x1b[H",
+    "\x1b[K\n",
+    "\x1b[J",
+    "\x1b[?25h\x1b[?1049l",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: `status` has no options of its own."""
-    del parser
+    """Add what `status` takes."""
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help=f"show it again every {_REDRAW_S:g} s, until Ctrl-C (a line each with --json)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show how things stand."""
     settings, clock = load_settings(args), SystemClock()
+    if args.watch:
+        asyncio.run(_watch(settings, clock, as_json=args.json))
+        return 0
     view = asyncio.run(_look(settings, clock))
     if args.json:
         emit(_facts(view, settings))
     else:
-        _show(view, settings)
+        for line in screen(view, settings):
+            show(line)
     return 0
 
 
-async def _look(settings: Settings, clock: Clock) -> _View:
+async def _watch(settings: Settings, clock: Clock, *, as_json: bool) -> None:
+    """Show it again and again until Ctrl-C; a database that cannot be read for a while is said in its place."""
+    drawn = not as_json and sys.stdout.isatty()
+    if drawn:
+        sys.stdout.write(_ENTER)
+    try:
+        while True:
+            try:
+                view = await _look(settings, clock)
+                facts, lines = _facts(view, settings), list(screen(view, settings))
+            except AnrWatchError as error:
+                text = clean(str(error))
+                facts, lines = {"at": clock.now(), "error": text}, [f"anr-watch: {text}"]
+            if as_json:
+                emit(facts)
+            elif drawn:
+                _draw("\n".join(lines).split("\n"))
+            else:
+                show("\n".join([*lines, ""]))
+            await clock.sleep(_REDRAW_S)
+    except asyncio.CancelledError:  # Ctrl-C is how watching ends: it is no failure
+        pass
+    finally:
+        if drawn:
+            sys.stdout.write(_LEAVE)
+            sys.stdout.flush()
+
+
+def _draw(lines: list[str]) -> None:
+    """Put the screen's lines over those of the last time, as many as the terminal has room for."""
+    room = shutil.get_terminal_size().lines - 1
+    sys.stdout.write(_HOME + "".join(line + _LINE_END for line in lines[:room]) + _BELOW)
+    sys.stdout.flush()
+
+
+async def _look(settings: Settings, clock: Clock) -> View:
     free_mb, trouble = None, ""
     try:
         pattern = NamePattern(settings.recordings.name_pattern)
@@ -67,12 +103,15 @@ async def _look(settings: Settings, clock: Clock) -> _View:
     except StorageError as error:  # shown in its place: the database may still be readable
         trouble = str(error)
     async with opened(settings, clock) as store:
+        now = clock.now()
         rows, clocks = await store.status_rows(), await store.clocks()
-        return _View(
-            now=clock.now(),
+        day = Window(now - timedelta(hours=HOURS), now)
+        return View(
+            now=now,
             mode=store.mode,
             prepared=store.prepared,
             cameras=rows,
+            lanes={lane.camera_id: lane for lane in await lanes(store, [row.camera.id for row in rows], day)},
             clocks={row.camera.id: known for row in rows if (known := _clock_of(row.camera, clocks)) is not None},
             waiting_messages=await store.outbox_depth(),
             daemon=daemon_on(settings.recordings.path),
@@ -90,99 +129,10 @@ def _clock_of(camera: Camera, clocks: Mapping[str, DeviceClock]) -> DeviceClock 
     return clock if clock is not None and clock.samples else None
 
 
-def _show(view: _View, settings: Settings) -> None:
-    show(f"database    {settings.database.path} ({view.mode})")
-    room = view.folder_trouble or f"{size((view.free_mb or 0) * 1e6)} free"
-    show(f"recordings  {settings.recordings.path} ({clean(room)})")
-    show(f"daemon      {view.daemon}" + ("" if view.prepared else "; it has never run on this database"))
-    show(f"mqtt        {_mqtt(view, settings)}")
-    show()
-    if not view.cameras:
-        show("no cameras")
-        return
-    show(table(_HEADER, [_line(row, view) for row in view.cameras]))
-    if view.daemon.running is False and view.prepared:
-        show("(presence as it was when anr-watch last ran)")
-    total_s = sum(row.missing_s for row in view.cameras)
-    gaps = sum(row.pending_gaps for row in view.cameras)
-    if gaps:
-        show(
-            f"\n{length(total_s)} missing in {gaps} gap{'s' if gaps != 1 else ''} of the last"
-            f" {settings.fills.max_gap_hours:g} h"
-        )
-    for line in advice_on(_troubles(view.cameras)):
-        show(line)
-
-
-def _mqtt(view: _View, settings: Settings) -> str:
-    mqtt = settings.mqtt
-    if not mqtt.host:
-        return "not configured"
-    waiting = f", {view.waiting_messages} messages wait to be sent" if view.waiting_messages else ""
-    return f"{clean(mqtt.host)}:{mqtt.port} as {mqtt.base}/{mqtt.node}{waiting}"
-
-
-def _line(row: StatusRow, view: _View) -> tuple[str, ...]:
-    presence = row.presence.value
-    if row.presence_since is not None:
-        presence += f" for {length(max(0.0, (view.now - row.presence_since).total_seconds()))}"
-    return (
-        clean(row.camera.id),
-        presence,
-        _off(view.clocks.get(row.camera.id), view.now),
-        str(row.pending_gaps) if row.pending_gaps else "-",
-        length(row.missing_s) if row.missing_s else "-",
-        _doing(row, view),
-        _result(row.last),
-    )
-
-
-def _off(clock: DeviceClock | None, now: datetime) -> str:
-    """Return how far a camera's clock is from the recorder's, and how long ago that was measured."""
-    if clock is None:
-        return "-"
-    return f"{clock.offset_s:+.1f} s, {length(max(0.0, (now - clock.measured_at).total_seconds()))} ago"
-
-
-def _doing(row: StatusRow, view: _View) -> str:
-    if not row.camera.wants_fills:
-        return "fills are off"
-    if row.running is not None and view.daemon.running is not False:
-        return progress_words(row.running, view.now)
-    if row.parked is not None:
-        return f"parked: {row.parked.reason}"
-    return "waiting" if row.pending_gaps else "-"
-
-
-def progress_words(attempt: Attempt, now: datetime) -> str:
-    """Return how far a running try is: share of what it wants, bytes, and bytes per second so far."""
-    share = min(1.0, attempt.got_s / attempt.wanted_s) if attempt.wanted_s else 0.0
-    took_s = max(0.001, (now - attempt.started_at).total_seconds())
-    return (
-        f"fetching {length(attempt.wanted_s)}: {share:.0%}, {size(attempt.bytes)}, {size(attempt.bytes / took_s)}/s"
-    )
-
-
-def _result(last: Attempt | None) -> str:
-    if last is None or last.reason is None:
-        return "-"
-    if last.reason in _GOOD:
-        text = in_words(last.reason).words + (f", {length(last.got_s)}" if last.got_s else "")
-    else:
-        text = f"{last.reason}: {clean(last.detail, 120)}".removesuffix(": ")
-        text += f" ({length(last.got_s)} of {length(last.wanted_s)} came)" if last.got_s else ""
-    return f"{second(last.ended_at)}  {text}"
-
-
-def _troubles(rows: Sequence[StatusRow]) -> list[Reason]:
-    found = [row.parked.reason for row in rows if row.parked is not None]
-    found += [row.last.reason for row in rows if row.pending_gaps and row.last is not None and row.last.reason]
-    return [reason for reason in found if reason not in _GOOD]
-
-
-def _facts(view: _View, settings: Settings) -> dict[str, object]:
+def _facts(view: View, settings: Settings) -> dict[str, object]:
     mqtt = settings.mqtt
     return {
+        "node": mqtt.node,
         "at": view.now,
         "database": {"path": str(settings.database.path), "mode": view.mode, "prepared": view.prepared},
         "recordings": {

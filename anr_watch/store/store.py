@@ -143,6 +143,12 @@ class Store:
             lambda session: segment_rows.covering(session, camera_id, window, prepared=self.prepared)
         )
 
+    async def footage_runs(self, camera_id: str, window: Window, *, join_s: float) -> list[tuple[Window, bool]]:
+        """Return the camera's footage in the window as (run, is it ours), by start, holes up to `join_s` closed."""
+        return await self._reader.read(
+            lambda session: segment_rows.runs(session, camera_id, window, join_s=join_s, prepared=self.prepared)
+        )
+
     async def segment_paths(self, camera_id: str, window: Window) -> list[str]:
         """Return the paths of the camera's segments that begin in the window, in no order."""
         return await self._reader.read(lambda session: segment_rows.paths(session, camera_id, window))

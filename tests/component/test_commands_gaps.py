@@ -146,7 +146,13 @@ def test_status_is_one_screen(three_gaps):
     assert "daemon      not running; it has never run on this database" in said.out
     assert "mqtt        not configured" in said.out
     yard = next(line for line in said.out.splitlines() if line.startswith("cam_yard"))
-    assert yard.split() == ["cam_yard", "unknown", "-", "1", "1", "min", "00", "s", "waiting", "-"]
+    assert yard.split() == [
+        "cam_yard",
+        "unknown",
+        "-",
+        "·" * 22 + "x!",
+        *("1", "min", "00", "s", "in", "1", "waiting"),
+    ]
 
 
 def test_status_as_one_document(three_gaps):

@@ -29,13 +29,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
     ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
-    ("commands", ("cli", "commands", "demo", "__main__")),
+    ("commands", ("cli", "commands", "drawing", "demo", "__main__")),
 )
 NAMES = [name for name, _ in LAYERS]
 # The simulated camera stands beside the house: it knows the leaf types at most, and only the demo plays with it.
 CAMERA, CAMERA_USERS = "camera", ("camera", "demo", "commands.demo")
 
-HEAVY = ("av", "rich", "cryptography", "numpy")  # 6 to 60 MB each, resident for as long as the daemon runs
+HEAVY = ("av", "rich", "cryptography", "numpy", "PIL")  # 6 to 60 MB each, resident for as long as the daemon runs
 ONLY = {  # third-party and standard modules that only some may name, and where
     "sqlite3": ("store", "demo"),
     "aiosqlite": ("store",),
@@ -44,6 +44,7 @@ ONLY = {  # third-party and standard modules that only some may name, and where
     "watchfiles": ("sources",),
     "av": ("replay", "camera", "demo"),
     "rich": ("commands", "demo"),
+    "PIL": ("drawing.png",),
     "cryptography": ("replay.secrets",),
     "multiprocessing": (),
     "requests": (),
