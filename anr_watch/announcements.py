@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from anr_watch.clock import Clock
-from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message
+from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, subtract
 from anr_watch.mqtt.events import Announcer
 from anr_watch.presence import Change, PresenceBook
 from anr_watch.states import Presence, Reason
+from anr_watch.store import Interrupted
 from anr_watch.verdict import Verdict
 
 Announce = Callable[[CameraFacts], Sequence[Message]]
@@ -79,6 +80,16 @@ class Announcements:
             gap, attempt, at=attempt.ended_at or self._clock.now(), filled=verdict.filled, missing=verdict.missing
         )
         return lambda facts: (*events, *self.state(facts))
+
+    def fill_interrupted(self, ended: Interrupted, facts: CameraFacts) -> Sequence[Message]:
+        """A try of an earlier run is over, told by the next one; the gap itself is judged when it is looked at."""
+        attempt = ended.attempt
+        at, missing = attempt.ended_at or self._clock.now(), subtract(attempt.window, ended.placed)
+        if ended.placed:
+            events = self._announcer.fill_partial(ended.gap, attempt, at=at, filled=ended.placed, missing=missing)
+        else:
+            events = self._announcer.fill_failed(ended.gap, attempt, at=at, missing=missing)
+        return (*events, *self.state(facts))
 
     def nothing_runs(self, camera_id: str) -> None:
         """Forget the running attempt of a camera whose fill ended without a verdict."""

@@ -92,9 +92,6 @@ async def open_engine(
         replay=settings.replay,
         max_gap_hours=settings.fills.max_gap_hours,
     ) as store:
-        interrupted = await store.interrupt_open_attempts()
-        if interrupted:
-            LOG.info("attempts of an earlier run ended as interrupted", extra={"attempts": interrupted})
         book = PresenceBook()
         quiet = silent or not settings.mqtt.host
         announcer = Silent() if quiet else Announcer(settings.mqtt.node, settings.mqtt.base)
@@ -106,6 +103,9 @@ async def open_engine(
             workers=workers,
             announcements=Announcements(announcer, book, clock),
         )
+        interrupted = await store.interrupt_open_attempts(tools.announcements.fill_interrupted)
+        if interrupted:
+            LOG.info("attempts of an earlier run ended as interrupted", extra={"attempts": interrupted})
         indexer = _indexer(tools) if store.mode is Mode.STANDALONE else None
         try:
             async with BalancedGroup() as group:

@@ -109,7 +109,7 @@ class Fill:
         pieces = missing(wanted, footage.covered) if wanted else ()
         tools.at_step(Step.PLANNED)
         if not pieces:
-            return await self._settle(covered_verdict(self.gap.window), None)
+            return await self._settle(covered_verdict(self.gap.window), None, await self._told_last())
         target = choose_target(pieces, tools.settings.fills.max_request_s)
         sides, until = await asyncio.to_thread(
             beside, tools.recordings, self.camera, target, footage.segments, tools.clock.now()
@@ -186,7 +186,15 @@ class Fill:
         tools.at_step(Step.JUDGED)
         return await self._settle(verdict, underway)
 
-    async def _settle(self, verdict: Verdict, underway: Underway | None) -> Outcome:
+    async def _told_last(self) -> Attempt | None:
+        """Return the newest try that was told of: who heard that it failed has to hear that the gap is closed."""
+        tries = await self._tools.store.attempts(self.gap.id)
+        if not tries:
+            return None
+        reason, now = Reason.COVERED, self._tools.clock.now()
+        return replace(tries[-1], reason=reason, detail="recorded already", ended_at=now, next_at=None)
+
+    async def _settle(self, verdict: Verdict, underway: Underway | None, told_last: Attempt | None = None) -> Outcome:
         tools, now = self._tools, self._tools.clock.now()
         same = verdict.reason is self._last_reason and verdict.got_s == 0
         tries = self._tries + 1 if same else 1
@@ -204,10 +212,9 @@ class Fill:
                 speed=verdict.got_s / elapsed_s if elapsed_s > 0 and verdict.got_s else None,
                 next_at=now + timedelta(seconds=delay_s) if waits else None,
             )
+        told = attempt or told_last
         announce = (
-            tools.announcements.fill_ended(self.gap, attempt, verdict)
-            if attempt is not None
-            else tools.announcements.state
+            tools.announcements.fill_ended(self.gap, told, verdict) if told is not None else tools.announcements.state
         )
         settlement = Settlement(
             gap=self.gap,
@@ -215,8 +222,8 @@ class Fill:
             pieces=verdict.pieces,
             counts=verdict.counts and attempt is not None,
             failed=verdict.failed,
-            kernel_event=fill_event(self.gap, attempt, verdict)
-            if attempt is not None and tools.settings.fills.kernel_events and is_news(verdict)
+            kernel_event=fill_event(self.gap, told, verdict)
+            if told is not None and tools.settings.fills.kernel_events and is_news(verdict)
             else None,
         )
         settled: Settled = await tools.insist(lambda: tools.store.settle(settlement, announce))

@@ -98,6 +98,8 @@ class Holes:
             if row is not None and row.ours:
                 continue
             grown = await asyncio.to_thread(self._recordings.segment_of, file, camera.id, str(file.path))
+            if grown is not None and grown.ours:
+                continue
             ends = [segment.window.end for segment in (row, grown) if segment is not None]
             if ends:
                 return _LiveEnd(max(ends), file.mtime_s)

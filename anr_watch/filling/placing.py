@@ -14,6 +14,7 @@ from anr_watch.errors import ParseError
 from anr_watch.filling.tools import Step, Tools, Underway
 from anr_watch.footage.boxes import read_facts
 from anr_watch.footage.folder import Between
+from anr_watch.footage.mark import SIZE_BYTES
 from anr_watch.model import Segment, Window
 from anr_watch.replay.job import SegmentReady
 
@@ -62,7 +63,10 @@ class Placing:
             return
         tools.at_step(Step.CHECKED)
         between = self._between() if joined else None
-        path = await asyncio.to_thread(tools.recordings.place, staged, camera_id, ready.window, between=between)
+        listed = self._listed(ready.window)
+        path = await asyncio.to_thread(
+            tools.recordings.place, staged, camera_id, ready.window, listed=listed, between=between
+        )
         self.placed.append(ready.window)
         tools.at_step(Step.PLACED)
         if path is None:
@@ -77,12 +81,12 @@ class Placing:
             camera_id,
             text,
             ready.window,
-            ready.bytes,
+            ready.bytes + SIZE_BYTES,
             ready.codec,
             ready.width,
             ready.height,
             ours=True,
-            listed=self._listed(ready.window),
+            listed=listed,
         )
         announce = tools.announcements.fill_progress(underway.gap, underway.attempt)
         await tools.insist(lambda: tools.store.add_segment(segment, attempt=underway.attempt, announce=announce))

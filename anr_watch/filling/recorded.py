@@ -23,6 +23,8 @@ from anr_watch.replay.job import Joined, Side
 PROVED_KEPT = 32
 # Footage that reaches into a gap may have begun this long before it: the longest segment anybody records.
 AROUND_S = 900.0
+# Rows this near to a gap are looked at in the file: one of ours is at most a gap's length and its margins away.
+NEAR_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,9 @@ def remember_proved(
 async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
     """Return the footage in and around the gap: rows, and files that have no row yet.
 
-    A file inside the gap without a row is one of ours from before a crash, or the recorder's newest; the
-    former gets its row here, so that the kernel never has to index it.
+    A file of ours without a row, or with one that its recorder made after a crash of ours, is noted as ours here:
+    then its time counts to the microsecond, and the kernel never has to index it. Any other file inside the gap
+    without a row is the recorder's newest, or one that came from elsewhere.
     """
     store, recordings, camera_id = tools.store, tools.recordings, gap.camera_id
     around = gap.window.widened(AROUND_S, AROUND_S)
@@ -88,11 +91,31 @@ async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
     strays = await asyncio.to_thread(_strays, recordings, camera_id, around, rows)
     newest = await asyncio.to_thread(recordings.newest, camera_id)
     for path, stray in strays:
-        ours = gap.window.start <= stray.window.start < gap.window.end
-        if ours and newest is not None and path != newest.path:
+        inside = gap.window.start <= stray.window.start < gap.window.end
+        if stray.ours or (inside and newest is not None and path != newest.path):
             text = await store.segment_path_text(camera_id, path, recordings.root)
             await store.add_segment(replace(stray, path=text), announce=tools.announcements.state)
-    return [*rows, *(stray for _, stray in strays)]
+    known = [await _as_the_file_says(tools, gap, row) for row in rows]
+    return [*known, *(stray for _, stray in strays)]
+
+
+async def _as_the_file_says(tools: Tools, gap: Gap, row: Segment) -> Segment:
+    """Return what a row that is not known to be ours stands for; a file of ours says so itself, and is noted."""
+    if row.ours or not row.window.overlaps(gap.window.widened(NEAR_S, NEAR_S)):
+        return row
+    file = await asyncio.to_thread(_file_of, tools.recordings, row)
+    if file is None or not file.ours:
+        return row
+    found = replace(file, path=row.path)
+    await tools.store.add_segment(found, announce=tools.announcements.state)
+    return found
+
+
+def _file_of(recordings: Recordings, row: Segment) -> Segment | None:
+    depth = recordings.pattern.depth + 1
+    start = recordings.pattern.parse("/".join(Path(row.path).parts[-depth:]))
+    file = recordings.file_at(row.camera_id, start) if start is not None else None
+    return recordings.segment_of(file, row.camera_id, row.path) if file is not None else None
 
 
 def _strays(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from anr_watch.errors import ParseError
+from anr_watch.footage.mark import SIZE_BYTES, Mark, mark_of
 from anr_watch.footage.tables import BoxFile, Track, read_base, read_fragment_head, read_run, read_scale, read_trak
 
 _MAX_TRACKS: Final = 32
@@ -26,7 +27,8 @@ class FileFacts:
     """What one file holds. `duration_s` is the video track's presented length: its edit list is honoured.
 
     `complete` is False when the file ends inside a box: it is being written, or its tail was lost; a file that
-    is being written and happens to end between two fragments cannot be told from a finished one.
+    is being written and happens to end between two fragments cannot be told from a finished one. `mark` is what a
+    file of ours says of itself.
     """
 
     duration_s: float
@@ -38,6 +40,7 @@ class FileFacts:
     complete: bool
     first_is_key: bool
     size_bytes: int
+    mark: Mark | None = None
 
 
 def read_facts(path: Path) -> FileFacts:
@@ -117,7 +120,12 @@ class _Movie:
             complete=self._complete,
             first_is_key=video.first_is_key,
             size_bytes=self._source.size,
+            mark=self._mark(),
         )
+
+    def _mark(self) -> Mark | None:
+        at = self._source.size - SIZE_BYTES
+        return mark_of(self._source.read(at, SIZE_BYTES)) if at > 0 else None
 
     def _length_s(self, video: Track) -> float:
         start, end = 0, min(video.table_units, video.media_units) if video.media_units else video.table_units

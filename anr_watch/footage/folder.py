@@ -28,6 +28,7 @@ from anr_watch.footage import placing
 from anr_watch.footage.boxes import FileFacts, read_facts
 from anr_watch.footage.faults import storage_error
 from anr_watch.footage.listing import Listings
+from anr_watch.footage.mark import Mark, box_of
 from anr_watch.footage.names import NamePattern
 from anr_watch.footage.staging import Staging
 from anr_watch.model import Segment, Window, merge, subtract
@@ -194,13 +195,17 @@ class Recordings:
         return facts
 
     def segment_of(self, file: FootageFile, camera_id: str, path_text: str) -> Segment | None:
-        """Return the segment `file` is, under the path text the database uses; None if it holds no footage (yet)."""
+        """Return the segment `file` is, under the path text the database uses; None if it holds no footage (yet).
+
+        A file of ours says its exact time itself; of any other the name tells when it begins.
+        """
         facts = self.facts(file)
         length = timedelta(seconds=facts.duration_s) if facts is not None else timedelta()
         if facts is None or length <= timedelta():
             return None
+        ours = facts.mark if facts.mark is not None and facts.mark.fits(file.start, facts.duration_s) else None
         try:
-            window = Window(file.start, file.start + length)
+            window = ours.window if ours is not None else Window(file.start, file.start + length)
         except OverflowError:
             return None
         return Segment(
@@ -211,6 +216,8 @@ class Recordings:
             codec=facts.codec,
             width=facts.width,
             height=facts.height,
+            ours=ours is not None,
+            listed=None if ours is None else ours.listed,
         )
 
     def check_folder(self, camera_id: str) -> None:
@@ -266,11 +273,21 @@ class Recordings:
         """
         return self._staging.lock()
 
-    def place(self, staged: Path, camera_id: str, window: Window, *, between: Between | None = None) -> Path | None:
+    def place(
+        self,
+        staged: Path,
+        camera_id: str,
+        window: Window,
+        *,
+        listed: Window | None = None,
+        between: Between | None = None,
+    ) -> Path | None:
         """Give a finished, fsynced, checked file the name of its start; return its path when that is on disk.
 
         If files of those names cover the window already, `staged` is removed and None comes back: the work is
         done. If a name is taken by less than that, the next free second is used. Nothing is ever replaced.
+
+        `window` and `listed`, what its row is to say, are noted in the file: see `mark`.
 
         With `between` the footage is known to be missing there, whatever names and clocks say: the file is placed in
         any case, if possible under a name between those of its neighbours, so that order by name is order in time.
@@ -280,7 +297,7 @@ class Recordings:
             ReplayRefused: the id cannot be a folder name.
         """
         folder = self.camera_folder(camera_id)
-        placing.seal(staged, self._umask)
+        placing.seal(staged, self._umask, box_of(Mark(window, listed or window)))
         second = _floor(window.start)
         if between is not None:
             for start in between.names(second):
@@ -328,8 +345,10 @@ class Recordings:
 
     def _held(self, path: Path, start: datetime) -> list[Window]:
         file = self._file(path, start)
-        segment = self.segment_of(file, "", "") if file is not None else None
-        return [] if segment is None else [segment.window]
+        facts = self.facts(file) if file is not None else None
+        if facts is None or facts.duration_s <= 0:
+            return []
+        return [Window(start, start + timedelta(seconds=facts.duration_s))]
 
     def _discard(self, staged: Path) -> None:
         try:

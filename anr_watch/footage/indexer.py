@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -224,7 +224,7 @@ class Indexer:
         known.handled.update(rows)
         step.settled += len(rows)
         files = await asyncio.to_thread(self._look, camera.id, [start for start in batch if start not in rows])
-        fresh: list[Segment] = []
+        fresh: dict[datetime, Segment] = {}  # by the start that the name tells
         for start, (file, segment) in files.items():
             wait_s = 0.0
             if file is not None:
@@ -238,16 +238,16 @@ class Indexer:
             if wait_s > 0:
                 step.next_due_s = min(wait_s, step.next_due_s or wait_s)
             elif segment is not None:
-                fresh.append(segment)
+                fresh[start] = segment
             else:
                 self._break_off(camera, known, start, file)
                 step.settled += 1
         following = dict(pairwise(start for start in starts if start not in known.broken))
-        fresh = [clipped(segment, following.get(segment.window.start)) for segment in fresh]
-        step.added = await self._add(camera.id, fresh)
+        rows_of = [clipped(segment, following.get(start)) for start, segment in fresh.items()]
+        step.added = await self._add(camera.id, rows_of)
         step.settled += len(fresh)
-        known.handled.update(segment.window.start for segment in fresh)
-        self._cover(known, (segment.window for segment in fresh))
+        known.handled.update(fresh)
+        self._cover(known, (segment.window for segment in rows_of if not segment.ours))
         return step
 
     def _break_off(self, camera: Camera, known: _Known, start: datetime, file: FootageFile | None) -> None:
@@ -289,18 +289,7 @@ class Indexer:
         first = Path(fresh[0].path)
         text = await self._store.segment_path_text(camera_id, first, self._recordings.root)
         head = text.removesuffix(first.relative_to(folder).as_posix())
-        named = [
-            Segment(
-                camera_id=camera_id,
-                path=head + Path(segment.path).relative_to(folder).as_posix(),
-                window=segment.window,
-                size_bytes=segment.size_bytes,
-                codec=segment.codec,
-                width=segment.width,
-                height=segment.height,
-            )
-            for segment in fresh
-        ]
+        named = [replace(segment, path=head + Path(segment.path).relative_to(folder).as_posix()) for segment in fresh]
         return await self._store.add_segments(named)
 
     # -- holes -----------------------------------------------------------------------------------------------------

@@ -38,8 +38,11 @@ def settles_in_s(
 
 
 def clipped(segment: Segment, following: datetime | None) -> Segment:
-    """Return `segment` cut back to the start of the file after it, if it reaches only a little into that."""
-    if following is None or not segment.window.start < following < segment.window.end:
+    """Return `segment` cut back to the start of the file after it, if it reaches only a little into that.
+
+    A file of ours knows its own end.
+    """
+    if segment.ours or following is None or not segment.window.start < following < segment.window.end:
         return segment
     if (segment.window.end - following).total_seconds() > _OVERLAP_S:
         return segment

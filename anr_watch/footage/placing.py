@@ -35,15 +35,17 @@ def current_umask() -> int:
     return 0o022
 
 
-def seal(staged: Path, umask: int) -> None:
-    """Give the staged file the recorder's mode, on disk.
+def seal(staged: Path, umask: int, note: bytes) -> None:
+    """Give the staged file its note at the end and the recorder's mode, on disk.
 
     Raises:
         StorageError: it cannot be changed.
     """
     try:
-        handle = os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(staged, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
+            if os.write(handle, note) < len(note):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fchmod(handle, _FILE_MODE & ~umask)
             os.fsync(handle)
         finally:

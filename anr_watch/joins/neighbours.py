@@ -14,7 +14,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final
 
-from anr_watch.coverage import CONTIGUOUS_S
+from anr_watch.coverage import CONTIGUOUS_S, NAME_STEP_S
 from anr_watch.errors import ParseError
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.samples import PictureFile, Sample, Shown
@@ -99,7 +99,9 @@ def look(piece: Window, recorded: Iterable[tuple[Segment, Path]], *, reach_s: fl
     ordered = sorted(recorded, key=lambda pair: pair[0].window)
     reach = timedelta(seconds=reach_s)
     before = [pair for pair in ordered if pair[0].window.start < piece.start and _centre(pair[0]) < piece.end]
-    after = [pair for pair in ordered if pair not in before and pair[0].window.start > piece.start]
+    # What a name says is up to a step too early: a file that seems to begin before a short piece begins behind it.
+    begins = piece.start - timedelta(seconds=NAME_STEP_S)
+    after = [pair for pair in ordered if pair not in before and pair[0].window.start > begins]
     before.sort(key=lambda pair: pair[0].window.end)
     head = NOTHING
     if before and before[-1][0].window.end >= piece.start - reach:

@@ -25,6 +25,7 @@ from anr_watch.replay.running import LAST_S, Running, Tail
 _log = logging.getLogger(__name__)
 
 START_S: Final = 20.0  # loading av takes 0.1 s on a quiet machine
+STARTS: Final = 3  # of a forking parent that somebody kills, the system for want of memory maybe
 GRACE_S: Final = 5.0
 # The daemon's environment holds secrets (HELDAR_SECRET_KEY); workers get only what finds libraries and certificates.
 _ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
@@ -46,6 +47,7 @@ class Workers:
         self._running: dict[int, Running] = {}
         self._number = 0
         self._tail = Tail()
+        self._was_killed = False  # the last forking parent, by a signal
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,15 +65,24 @@ class Workers:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the forking parent, unless it runs.
+        """Start the forking parent, unless it runs; one that is killed while it loads is started again.
 
         Raises:
             WorkersUnavailable: it does not start (av is missing, no memory, ...).
         """
         async with self._starting:
-            if self._socket is None:
+            if self._socket is not None:
+                return
+            for left in reversed(range(STARTS)):
                 await self._shut()
-                await self._spawn()
+                try:
+                    await self._spawn()
+                except WorkersUnavailable:
+                    # What it dies of by itself (av is missing) it would die of again.
+                    if not left or not self._was_killed:
+                        raise
+                else:
+                    return
 
     @contextlib.asynccontextmanager
     async def replay(self, job: ReplayJob) -> AsyncIterator[Running]:
@@ -203,11 +214,12 @@ class Workers:
             return
         try:
             async with asyncio.timeout(LAST_S):
-                await process.wait()
+                self._was_killed = await process.wait() < 0
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            self._was_killed = False  # it hung
 
 
 def _environment() -> dict[str, str]:

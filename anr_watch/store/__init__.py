@@ -5,6 +5,7 @@ from anr_watch.store.store import Store
 from anr_watch.store.values import (
     Announce,
     GapRow,
+    Interrupted,
     Look,
     Mode,
     Origin,
@@ -22,6 +23,7 @@ from anr_watch.store.values import (
 __all__ = [
     "Announce",
     "GapRow",
+    "Interrupted",
     "Look",
     "Mode",
     "Origin",

@@ -6,17 +6,18 @@ At most one try per gap is open; whoever holds the lock on the recordings folder
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant, parse_instant
 from anr_watch.log import one_line, redact
-from anr_watch.model import Attempt
+from anr_watch.model import Attempt, Coverage, Gap, Window, clip
 from anr_watch.states import Presence, Reason
-from anr_watch.store import rows
+from anr_watch.store import reading, rows
 from anr_watch.store.connection import Session
-from anr_watch.store.values import Parked
+from anr_watch.store.values import Interrupted, Parked
 
 _DETAIL_LIMIT = 500  # characters: a line for people, not a log
 
@@ -108,9 +109,9 @@ async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
     )
 
 
-async def interrupt_open(session: Session, now: datetime) -> int:
-    """End every open try as interrupted: its process is gone."""
-    interrupted = 0
+async def interrupt_open(session: Session, now: datetime) -> list[Interrupted]:
+    """End every open try as interrupted: its process is gone. Returns what each was and had placed."""
+    interrupted: list[Interrupted] = []
     for row in await session.all("SELECT * FROM anr_attempts WHERE ended_at IS NULL"):
         try:
             attempt = rows.attempt_of(row)
@@ -122,8 +123,26 @@ async def interrupt_open(session: Session, now: datetime) -> int:
         ended = replace(
             attempt, ended_at=now, reason=Reason.INTERRUPTED, detail="the process ended before the fill did"
         )
-        interrupted += await end(session, ended)
+        if await end(session, ended):
+            gap = await reading.gap(session, ended.gap_id) or _gap_of(ended)
+            interrupted.append(Interrupted(gap, ended, await _placed(session, ended)))
     return interrupted
+
+
+def _gap_of(attempt: Attempt) -> Gap:
+    """Return what a try says of a gap whose row is gone."""
+    window = attempt.window
+    texts = format_instant(window.start), format_instant(window.end)
+    return Gap(attempt.gap_id, attempt.camera_id, window, *texts)
+
+
+async def _placed(session: Session, attempt: Attempt) -> Coverage:
+    """Return what of its window a try put into place, with rows."""
+    found: list[Window] = []
+    for row in await session.all("SELECT start_time, end_time FROM anr_segments WHERE attempt_id = ?", (attempt.id,)):
+        with suppress(ParseError):  # somebody else's edit of our row: history only
+            found.append(rows.window_of(row["start_time"], row["end_time"]))
+    return clip(attempt.window, found)
 
 
 async def of_gap(session: Session, gap_id: str) -> list[Attempt]:

@@ -139,7 +139,10 @@ async def path_text(session: Session, camera_id: str, file: Path, root: Path) ->
 
 
 async def add(session: Session, segment: Segment, now: datetime, attempt_id: str | None = None) -> bool:
-    """Insert the row of a file, with the note that it is ours if it is; False if it has one or its camera is gone."""
+    """Insert the row of a file, with the note that it is ours if it is; False if it has one or its camera is gone.
+
+    A file of ours that the recorder found first, and gave a row as coarse as its name, gets the note all the same.
+    """
     if not await camera_exists(session, segment.camera_id):
         return False
     listed = segment.listed or segment.window
@@ -161,7 +164,7 @@ async def add(session: Session, segment: Segment, now: datetime, attempt_id: str
             format_instant(now),
         ),
     )
-    if inserted and segment.ours:
+    if segment.ours:
         await session.all(
             "INSERT INTO anr_segments (path, camera_id, start_time, end_time, attempt_id, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",

@@ -7,6 +7,7 @@ belongs to nobody any more. Running it twice for one attempt changes nothing the
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -41,7 +42,7 @@ async def settle(
     if attempt is not None and not await attempts.end(session, attempt):
         return Outcome.REPEATED, await reading.gap(session, settlement.gap.id), ()
     stored = await session.one(reading.SQL_GAP, (settlement.gap.id,))
-    if settlement.kernel_event is not None:
+    if settlement.kernel_event is not None and (attempt is not None or _is_pending(stored)):
         await _tell_kernel(session, settlement.kernel_event, now)
     if stored is None:
         return Outcome.GONE, None, ()
@@ -53,6 +54,10 @@ async def settle(
     if row.state is not FillState.PENDING or all(part.kind is _Kind.UNTRIED for part in parts):
         return Outcome.OVERTAKEN, row, ()
     return await _split(session, row, parts, settlement, now)
+
+
+def _is_pending(stored: sqlite3.Row | None) -> bool:
+    return stored is not None and stored["fill_state"] == FillState.PENDING
 
 
 def _parts(row: Window, settlement: Settlement) -> list[_Part]:

@@ -23,6 +23,7 @@ from anr_watch.store.values import (
     Announce,
     AnnounceAttempt,
     AnnounceGap,
+    AnnounceInterrupted,
     GapRow,
     Look,
     Mode,
@@ -228,13 +229,14 @@ class Store:
     async def settle(self, settlement: Settlement, announce: Announce | None = None) -> Settled:
         """End a try: gap rows, attempt, the kernel's event and messages, in one transaction (see `settling`).
 
-        A repeated settlement changes and announces nothing.
+        A repeated settlement changes and announces nothing, nor does one without a try of a row that is not pending.
         """
 
         async def work(session: Session) -> Settled:
             outcome, row, left = await settling.settle(session, settlement, self._clock.now())
             camera_id = settlement.gap.camera_id
-            if outcome is Outcome.REPEATED:
+            overtaken = settlement.attempt is None and outcome in (Outcome.OVERTAKEN, Outcome.GONE)
+            if outcome is Outcome.REPEATED or overtaken:
                 facts = await reading.facts(session, camera_id, self._clock.now(), self._hours)
             else:
                 facts = await self._announce(session, camera_id, announce)
@@ -325,9 +327,17 @@ class Store:
 
         return await self._write(work)
 
-    async def interrupt_open_attempts(self) -> int:
+    async def interrupt_open_attempts(self, announce: AnnounceInterrupted | None = None) -> int:
         """End every open try as interrupted; only for the holder of the lock on the recordings folder."""
-        return await self._write(lambda session: attempts.interrupt_open(session, self._clock.now()))
+
+        async def work(session: Session) -> int:
+            ended = await attempts.interrupt_open(session, self._clock.now())
+            for one in ended:
+                told = None if announce is None else partial(announce, one)
+                await self._announce(session, one.attempt.camera_id, told)
+            return len(ended)
+
+        return await self._write(work)
 
     async def attempts(self, gap_id: str) -> list[Attempt]:
         """Return the tries at a gap, first one first."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 
-from anr_watch.model import Attempt, Camera, CameraFacts, Gap, KernelEvent, Message, Window, merge
+from anr_watch.model import Attempt, Camera, CameraFacts, Coverage, Gap, KernelEvent, Message, Window, merge
 from anr_watch.states import Presence, Reason
 
 # Called inside the transaction with the facts as they will be committed. A transaction that meets a busy
@@ -19,6 +19,18 @@ Announce = Callable[[CameraFacts], Sequence[Message]]
 # The same for a row that is being written: it is told as it will stand.
 AnnounceGap = Callable[[Gap, CameraFacts], Sequence[Message]]
 AnnounceAttempt = Callable[[Attempt, CameraFacts], Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A try whose process was gone: the gap's row as it stands, the try as it ended, what of it had rows already."""
+
+    gap: Gap
+    attempt: Attempt
+    placed: Coverage
+
+
+AnnounceInterrupted = Callable[[Interrupted, CameraFacts], Sequence[Message]]
 
 
 class Mode(StrEnum):

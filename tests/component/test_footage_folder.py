@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import av
 import pytest
 from footage_media import FRAGMENTED, footage
 
@@ -15,6 +16,7 @@ from anr_watch.errors import ReplayRefused, StorageError
 from anr_watch.footage import placing
 from anr_watch.footage.boxes import read_facts
 from anr_watch.footage.folder import Recordings
+from anr_watch.footage.mark import Mark, box_of
 from anr_watch.footage.names import NamePattern
 from anr_watch.model import Window
 
@@ -207,10 +209,26 @@ def test_a_placed_file_has_its_name_and_the_recorders_mode(root, pattern):
     file = staged(rec, data)
     path = rec.place(file, "cam", Window(at(0.7), at(4.7)))
     assert path == root / "cam" / rec.pattern.format(at(0))
-    assert path.read_bytes() == data
+    window = Window(at(0.7), at(4.7))
+    assert path.read_bytes() == data + box_of(Mark(window, window))
     assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~placing.current_umask()
     assert path.stat().st_nlink == 1
     assert not file.exists()
+
+
+@pytest.mark.parametrize("how", ["faststart", FRAGMENTED])
+def test_a_file_of_ours_says_its_time_to_the_microsecond_without_any_row(root, how):
+    rec = recordings(root)
+    window, listed = Window(at(0.7), at(4.7)), Window(at(1.2), at(4.7))
+    path = rec.place(staged(rec, footage(4.0, how)), "cam", window, listed=listed)
+    found = rec.segment_of(rec.file_at("cam", at(0)), "cam", str(path))
+    assert (found.window, found.listed, found.ours) == (window, listed, True)
+    assert found.size_bytes == path.stat().st_size
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 40, "readers skip the note"
+    other = put(rec, "cam", at(600), path.read_bytes())
+    copied = rec.segment_of(rec.file_at("cam", at(600)), "cam", str(other))
+    assert (copied.window.start, copied.ours) == (at(600), False), "a copy under another name is somebody else's"
 
 
 def test_what_is_covered_already_is_not_placed_again(root):

@@ -52,6 +52,13 @@ def test_both_sides(recorded):
     assert (found.tail.at, found.tail.path) == (at(30), after[1])
 
 
+def test_a_file_whose_name_is_earlier_than_a_short_piece_is_behind_it(recorded):
+    """The rest of a gap that reaches into the second in which the recorder began again."""
+    before, after = recorded(0, 4.4), recorded(4, 3.0)  # its first picture is of 4.6 s or so
+    found = look(Window(at(4.4), at(5)), [before, after], reach_s=5)
+    assert (found.head.path, found.tail.path) == (before[1], after[1])
+
+
 def test_files_that_follow_each_other_are_one_recording(recorded):
     files = [recorded(0, 1.0), recorded(1, 1.0), recorded(5, 2.0), recorded(7, 1.0), recorded(8, 1.0)]
     one, two = prints(footage(1.0, FRAGMENTED)), prints(footage(2.0, FRAGMENTED))

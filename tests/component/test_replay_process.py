@@ -183,6 +183,22 @@ DAEMON = textwrap.dedent("""
 """)
 
 
+def test_a_parent_that_is_killed_while_it_loads_is_started_again(tmp_path):
+    """For want of memory the system kills a process that just began; the daemon must not end for that."""
+
+    async def main():
+        async with Workers() as workers:
+            starting = asyncio.ensure_future(workers.start())
+            await until(lambda: workers.pid)
+            killed = workers.pid
+            os.kill(killed, signal.SIGKILL)
+            await asyncio.wait_for(starting, 15)
+            assert workers.pid not in (None, killed)
+            assert alive(workers.pid)
+
+    asyncio.run(main())
+
+
 def test_everything_dies_with_a_killed_daemon(tmp_path):
     async def main():
         async with mute_server() as (port, connections):

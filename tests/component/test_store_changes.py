@@ -339,6 +339,45 @@ def test_tries_left_open_by_a_dead_process_are_interrupted_and_free_their_gaps(d
     assert again.number == 2
 
 
+def test_what_a_dead_process_had_begun_is_told_to_its_end(database, kernel):
+    """Its start went out; who heard it must hear how it ended, with what was in place by then."""
+    kernel.add_gap("gate", at(0), at(60), id="g")
+    told = []
+
+    async def die(store):
+        begun = await store.begin_attempt(attempt())
+        placed = Segment("gate", "./data/recordings/gate/x.mp4", Window(at(-1), at(20)), ours=True)
+        await store.add_segment(placed, attempt=begun)
+
+    async def start(store):
+        def announce(ended, facts):
+            told.append((ended, facts.last.reason))
+            return [Message("id", "topic", b"")]
+
+        await store.interrupt_open_attempts(announce)
+        return await store.outbox_depth()
+
+    with_store(database, die)
+    assert with_store(database, start) == 1
+    ((ended, reason),) = told
+    assert (ended.gap.id, ended.attempt.reason, reason) == ("g", Reason.INTERRUPTED, Reason.INTERRUPTED)
+    assert ended.placed == (Window(at(0), at(20)),)
+
+
+def test_a_file_of_ours_that_the_recorder_listed_first_is_noted_as_ours(database, kernel):
+    """After a crash between a file's name and its row the kernel indexes it, as coarse as its name."""
+    path = kernel.add_segment("gate", at(0), at(20))
+
+    async def act(store):
+        exact = Segment("gate", path, Window(at(0.7), at(20.7)), ours=True)
+        return await store.add_segment(exact), await store.segments("gate", Window(at(-60), at(60)))
+
+    added, (found,) = with_store(database, act)
+    assert not added
+    assert (found.window, found.ours) == (Window(at(0.7), at(20.7)), True)
+    assert kernel.segments()[0]["start_time"] == text(at(0)), "the kernel's row stays as it is"
+
+
 # ---- cameras
 
 

@@ -172,6 +172,21 @@ def test_covered_without_asking_needs_no_attempt(database, kernel):
     assert kernel.gaps()[0]["last_attempt_at"] == text(at(5))
 
 
+def test_covered_is_told_by_the_one_who_settles_it(database, kernel):
+    """A fill that starts on a look from before the row was settled finds it settled: nothing is told twice."""
+    kernel.add_gap("gate", at(0), at(60), id="g")
+
+    async def act(store):
+        gap = await store.gap("g")
+        covered = Settlement(gap, None, ((gap.window, True),), False, False)
+        outcomes = [
+            (await store.settle(covered, lambda _facts, id_=id_: [Message(id_, "t", b"")])).outcome for id_ in "xy"
+        ]
+        return outcomes, [row.message.id for row in await store.outbox(0, 10)]
+
+    assert with_store(database, act) == ([Outcome.FILLED, Outcome.OVERTAKEN], ["x"])
+
+
 def test_texts_of_edges_that_stay_are_the_ones_that_were_read(database, kernel):
     start, end = "2026-06-13T12:00:00.000000000+00:00", "2026-06-13T12:01:00Z"
     kernel.add_gap("gate", start, end, id="g")

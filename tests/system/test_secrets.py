@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from anr_watch.camera.core import CameraSpec
 from tests.broker import Broker, Observer
+from tests.forms import forms
 from tests.world import PROGRAM, World, until
 
 CAMERA_CORE, TEMPLATE_CORE, SEALED_CORE, MQTT_CORE = "Kx7qZw3mTb9e", "Vn4rLd8sQy2u", "Hj6wPc5kXf1a", "Rg3tNb7yMs0z"
@@ -36,17 +37,6 @@ KEY_TEXT = base64.b64encode(KEY).decode()
 def sealed(text: str) -> str:
     nonce = bytes(range(12))
     return "enc:v1:" + base64.b64encode(nonce + AESGCM(KEY).encrypt(nonce, text.encode(), None)).decode()
-
-
-def forms(core: bytes) -> set[bytes]:
-    """Return what of a text survives in any alignment of base64 and in hexadecimal digits, and the text itself."""
-    found = {core, core.hex().encode(), core.hex().upper().encode()}
-    for lead in range(3):
-        coded = base64.b64encode(b"\0" * lead + core)
-        # The first digits mix with what stood before the core, the last with what follows.
-        inner = coded[(0, 2, 3)[lead] : len(coded) - 4]
-        found |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
-    return found
 
 
 SECRETS = {
