@@ -109,7 +109,7 @@ def device_of(camera: Camera) -> Device:
     return _device(replace(_NOBODY, **{name: getattr(camera, name) for name in _TELLING}))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16_384)  # an entry exists only for a row that was asked for, about 1 KB each
 def _device(camera: Camera) -> Device:
     return build_replay_request(camera, _SAMPLE, password=Secret(_SAMPLE_PASSWORD)).device
 
