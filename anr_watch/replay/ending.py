@@ -37,6 +37,8 @@ def why_over(error: Exception) -> Over | None:
         case av.FFmpegError():
             return Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")
         case OSError():
+            if error.errno == errno.EFBIG:  # the worker's own limit, not the disk's: no reason to stop other fills
+                return Over(Reason.BAD_MEDIA, "a segment without an end")
             reason = Reason.DISK_FULL if error.errno in _FULL else Reason.STORAGE
             return Over(reason, f"staging: {error.strerror}")
         case ValueError():  # how PyAV says that something does not go together

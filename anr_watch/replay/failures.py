@@ -74,7 +74,7 @@ def why(
     answer = _answer(said, error_number)
     if answer is not None:
         return answer
-    last = said[-1] if said else text
+    last = next((line for line in reversed(said) if "onnection attempt" not in line), text)
     if any("certificate" in line or "TLS" in line or "handshake" in line for line in said):
         return Failure(Reason.UNREACHABLE, f"no TLS connection: {last}")
     if any("not on whitelist" in line for line in said) or error_number == errno.EPROTONOSUPPORT:

@@ -48,6 +48,11 @@ class Feed:
         """Whether the TCP connection was there once."""
         return self._source.connected
 
+    @property
+    def strayed(self) -> str:
+        """Where the camera wanted to lead us, if it did."""
+        return self._source.strayed
+
     def silent_s(self) -> float:
         """Return how long the source has been asked for the next packet without an answer."""
         since = self._asking_since

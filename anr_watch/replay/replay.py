@@ -15,6 +15,7 @@ from typing import Final
 import av
 
 from anr_watch.model import Window
+from anr_watch.replay.allowance import Allowance
 from anr_watch.replay.cutter import Cutter, Op, Step
 from anr_watch.replay.ending import Over, why_over
 from anr_watch.replay.feed import Feed
@@ -79,6 +80,7 @@ class Replay:
         # What is joined is staged from the first key frame that comes, and cut when its place is known.
         self._cutter = Cutter(Window(_EVER, job.keep.end) if self._joining else job.keep, job.segment_s)
         self._staged = Staged(job.staging)
+        self._allowance = Allowance(job.asked.seconds, job.max_bytes_s)
         self._pipeline: _Pipeline | None = None
         self._formats: Formats | None = None
         self._writer: SegmentWriter | None = None
@@ -95,7 +97,7 @@ class Replay:
                 self._round()
         except Over as over:
             ended = self._wind_up(over)
-        self._feed.stop(0.0 if ended.cause is Reason.STALLED else GOODBYE_S)
+        self._feed.stop(0.0 if ended.cause is Reason.STALLED or self._feed.strayed else GOODBYE_S)
         return ended
 
     def _round(self) -> None:
@@ -141,7 +143,10 @@ class Replay:
         for placed in items:
             item = placed if not self._shift else _earlier(placed, self._shift)
             if isinstance(item, Break):
+                self._allowance.breaks += 1
                 self._emit(Jump(self._instant(item.at), round(item.by / TICKS, 6)))
+            elif item.unit.video:
+                self._allowance.saw(item.pts)
             for ordered in self._ordered(item):
                 self._keep(ordered)
 
@@ -195,6 +200,7 @@ class Replay:
             template = None if pipeline is None or pipeline.sound is None else pipeline.sound.template
             self._writer = SegmentWriter(self._job.staging, self._files, unit.format, template, item.pts)
             self._files += 1
+            self._allowance.files = self._files
         if self._writer is not None:
             self._writer.write(unit.payload, video=unit.video, pts=item.pts, dts=item.dts, duration=unit.duration)
 
@@ -272,9 +278,14 @@ class Replay:
         return Over(End.EOF, "the camera ended the replay")
 
     def _watch(self) -> None:
+        if self._feed.strayed:
+            raise Over(Reason.BAD_MEDIA, f"the camera wanted to lead us to {self._feed.strayed}")
         if self._feed.first_at is None:
             self._watch_opening()
             return
+        too_much = self._allowance.exceeded(self._feed.bytes, self._monotonic() - self._feed.first_at)
+        if too_much is not None:
+            raise Over(*too_much)
         silent_s = self._feed.silent_s()
         if silent_s >= QUIET_END_S and self._complete(missing_frames=2, playing=True):
             raise Over(End.WINDOW, "the camera fell silent with the end of the window")

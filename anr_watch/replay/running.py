@@ -23,7 +23,15 @@ MARGIN_S: Final = 10.0  # a worker that says nothing for this much longer than i
 _TAIL_BYTES: Final = 4096
 _STOP: Final = b"stop\n"
 # Signals by which a process dies of what it reads; others come from outside.
-_CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGXFSZ}
+_CRASHES: Final = {
+    signal.SIGSEGV,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGILL,
+    signal.SIGFPE,
+    signal.SIGXFSZ,
+    signal.SIGXCPU,
+}
 
 
 class Tail(asyncio.Protocol):

@@ -5,10 +5,7 @@ Another source (an RTSP client of our own with ONVIF `Range: clock=`) fits in he
 
 from __future__ import annotations
 
-import logging
-import re
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -21,6 +18,7 @@ from av.video.stream import VideoStream
 from anr_watch.log import one_line, redact
 from anr_watch.replay.failures import Failure, why
 from anr_watch.replay.job import ReplayJob
+from anr_watch.replay.libavlog import LibavLog
 from anr_watch.replay.muxer import VideoFormat
 from anr_watch.replay.nalunits import SEARCH_BYTES, is_annexb, look_into
 from anr_watch.replay.rtptime import TICKS, Report
@@ -29,13 +27,18 @@ from anr_watch.states import Reason
 
 RTSP_SCHEMES: Final = ("rtsp", "rtsps")
 HTTP_SCHEMES: Final = ("http", "https")
+# What each scheme needs and no more: a camera can lead to no other one, not even from http to https.
+_ALLOWED: Final = {
+    "rtsp": "rtsp,rtp,tcp",
+    "rtsps": "rtsps,rtp,tls,tcp",
+    "http": "http,tcp",
+    "https": "https,tls,tcp",
+}
 # What a camera may answer a download with. Playlists (hls, dash, concat) would make libav open further addresses.
 _FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegts,dhav,h264,hevc,flv,avi,asf"
 _SENDER_REPORT: Final = struct.Struct("=I4xQI")  # AVRTCPSenderReport: ssrc, NTP time, RTP time, ...
 _PRODUCER_TIME: Final = struct.Struct("=q")  # AVProducerReferenceTime: microseconds since 1970, ...
 _NTP_UNIX_S: Final = 2_208_988_800  # seconds from 1900 to 1970
-_LOG_LINES: Final = 40
-_CONNECTED: Final = re.compile(r"Successfully connected to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,11 @@ class PacketSource(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the connection was there once."""
+        ...
+
+    @property
+    def strayed(self) -> str:
+        """Where the camera wanted to lead us, if it did: then the reading thread is held and nothing comes."""
         ...
 
     def open(self) -> Playing:
@@ -101,40 +109,17 @@ class Redaction:
         return one_line(redact(text, self._secrets).strip(), limit)
 
 
-class LibavLog(logging.Handler):
-    """libav's log lines: the only place where status codes and the end of connecting are told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=_LOG_LINES)
-        self.connected = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line."""
-        text = record.getMessage()
-        if _CONNECTED.search(text):
-            self.connected = True
-        elif record.levelno >= logging.WARNING or "attempt" in text:
-            self.lines.append(text.strip())
-
-    def attach(self) -> None:
-        """Take over libav's log in this process."""
-        logger = logging.getLogger("libav")
-        logger.handlers, logger.propagate = [self], False
-        logger.setLevel(logging.DEBUG)
-        av.logging.set_level(av.logging.VERBOSE)
-
-
 class LibavSource:
     """RTSP(S) and HTTP(S) through libavformat."""
 
     def __init__(self, job: ReplayJob, monotonic: Callable[[], float]) -> None:
         self._job = job
         self._url = job.url.reveal()
-        self._scheme = urlsplit(self._url).scheme.lower()
+        parts = urlsplit(self._url)
+        self._scheme = parts.scheme.lower()
         self._monotonic = monotonic
         self._redact = Redaction(self._url)
-        self._log = LibavLog()
+        self._log = LibavLog(self._scheme, parts.hostname or "")
         self._container: InputContainer | None = None
         self._scales: dict[int, tuple[int, int, bool]] = {}
         self._codec = ""
@@ -145,6 +130,11 @@ class LibavSource:
     def connected(self) -> bool:
         """Whether the TCP connection was there once."""
         return self._log.connected
+
+    @property
+    def strayed(self) -> str:
+        """Where the camera wanted to lead us, if it did."""
+        return self._log.strayed
 
     def open(self) -> Playing:
         """Connect, ask, and wait until the streams are known.
@@ -172,7 +162,8 @@ class LibavSource:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceFailed(self._failure(error, self._monotonic() - asked_at, patience_s)) from None
         self._container = container
-        av.logging.set_level(av.logging.WARNING)
+        if self._scheme in RTSP_SCHEMES:  # HTTP connects anew in the middle, and that must be seen
+            av.logging.set_level(av.logging.WARNING)
         return self._playing(container)
 
     def units(self) -> Iterator[Unit]:
@@ -211,9 +202,9 @@ class LibavSource:
                 # libav would look at 20 pictures to guess the frame rate, which we take from the clock: 1.9 s before
                 # the first packet of a camera that plays at life speed, 0.5 s with two.
                 "fpsprobesize": "2",
-                "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls" + (",udp" if udp else ""),
+                "protocol_whitelist": _ALLOWED[self._scheme] + (",udp" if udp else ""),
             }
-        return options | {"protocol_whitelist": "http,https,tcp,tls", "format_whitelist": _FORMATS}
+        return options | {"protocol_whitelist": _ALLOWED[self._scheme], "format_whitelist": _FORMATS}
 
     def _failure(self, error: BaseException, silent_s: float, patience_s: float) -> Failure:
         return why(

@@ -168,6 +168,7 @@ class FilmSource:
     """A source without a network: the pictures of some films one after another, as units."""
 
     connected = True
+    strayed = ""
 
     def __init__(self, *films, gops=2, tear=None):
         self._films = [(film, [film.gop(index) for index in range(gops)]) for film in films]
