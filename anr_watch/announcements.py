@@ -33,10 +33,15 @@ class Announcements:
         self._current: dict[str, Attempt] = {}
         self._parked: Mapping[str, Reason] = {}
         self._clocks: dict[str, DeviceClock] = {}
+        self._held = ""
 
     def note_parked(self, parked: Mapping[str, Reason]) -> None:
         """Take over which cameras are parked, for the states that go out from now on."""
         self._parked = dict(parked)
+
+    def note_held(self, why: str) -> None:
+        """Take over why no camera is asked for anything (empty: nothing is in the way), for the states to come."""
+        self._held = why
 
     def note_clocks(self, clocks: Mapping[str, DeviceClock]) -> None:
         """Take over the measured clocks by camera, for the states that go out from now on."""
@@ -127,5 +132,6 @@ class Announcements:
             facts=facts,
             current=self._current.get(facts.camera_id),
             parked=self._parked.get(facts.camera_id),
+            held=self._held,
             clock=self._clocks.get(facts.camera_id),
         )

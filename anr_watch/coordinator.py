@@ -104,6 +104,7 @@ class Coordinator:
         self._statuses: dict[str, str] = {}
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
+        self._told_held = ""
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
         self.cameras: Mapping[str, Camera] = {}
@@ -142,6 +143,11 @@ class Coordinator:
         """Events may have been missed: look at everything."""
         self._hints.everything = True
         self.wake(why)
+
+    async def hold(self, why: str) -> None:
+        """Fill nothing as long as `why` says why the recordings cannot be used; empty: they can again."""
+        await self.scheduler.hold(why)
+        self.look_again("recordings lost" if why else "recordings back")
 
     async def restore(self) -> None:
         """Take over what gaps were waiting for before a restart.
@@ -204,9 +210,28 @@ class Coordinator:
         if changed or self._indexer is not None:  # the indexer works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         await self._refresh_parked(look)
-        await self.scheduler.look_for_room()
+        if left_open := self.scheduler.left_open:
+            await store.interrupt_open_attempts(
+                self.announcements.fill_interrupted, running=self.scheduler.running.keys()
+            )
+            self.scheduler.left_open -= left_open
+        room_due_s = await self.scheduler.room.look()
         fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
-        return min((s for s in (due_s, fills_due_s) if s is not None), default=None)
+        await self._tell_held()
+        return min((s for s in (due_s, room_due_s, fills_due_s) if s is not None), default=None)
+
+    async def _tell_held(self) -> None:
+        """Tell in each camera's state why nothing is filled, when that changed."""
+        why = self.scheduler.room.why
+        if why == self._told_held:
+            return
+        self.announcements.note_held(why)
+        await self._tools.store.tell(self.cameras.keys(), self.announcements.state)
+        if why:
+            LOG.warning("no fill runs: %s", why)
+        else:
+            LOG.info("fills go on")
+        self._told_held = why
 
     def _take_over(self, look: Look) -> None:
         for row_id, why in look.malformed:
@@ -269,7 +294,7 @@ class Coordinator:
     # -- what is recorded, what is missing -------------------------------------------------------------------------
 
     async def _index(self, hints: _Hints, now: datetime) -> float | None:
-        if self._indexer is None:
+        if self._indexer is None or self.scheduler.room.absent:  # what cannot be seen is not gone
             return None
         return await self._indexer.run_once(
             self.cameras, set(hints.segments), everything=hints.everything, now=now, closed=hints.closed

@@ -1,7 +1,8 @@
 """The composition root: builds everything from the settings, owns the tasks, and knows the order of start and stop.
 
-Start: lock on the recordings -> database -> staging emptied, attempts of a dead process ended -> workers -> watches,
-broker, loop. Stop: no new fills -> grace for the running ones -> workers gone -> broker told -> database closed. A
+Start: lock on the recordings -> staging emptied -> workers -> database and its lock, attempts of a dead process ended
+-> watches, broker, loop. Recordings that are not there (an unmounted disk) are waited for with everything running but
+fills. Stop: no new fills -> grace for the running ones -> workers gone -> broker told -> database closed. A
 second signal skips the grace. The whole is bounded by `fills.stop_grace_s` plus a few seconds.
 """
 
@@ -13,7 +14,7 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,9 +26,10 @@ from anr_watch.clock import Clock
 from anr_watch.config import Settings
 from anr_watch.control import Control
 from anr_watch.coordinator import Coordinator
-from anr_watch.errors import AnrWatchError, StorageError, StoreUnavailable
+from anr_watch.errors import AnrWatchError, InUse, StorageError, StoreUnavailable
 from anr_watch.filling.tools import Tools
 from anr_watch.footage.folder import Recordings
+from anr_watch.footage.holding import LOOK_S, Holding, home_of
 from anr_watch.footage.indexer import Indexer
 from anr_watch.footage.names import NamePattern
 from anr_watch.log import Repeated
@@ -70,9 +72,15 @@ class Engine:
 
 @contextlib.asynccontextmanager
 async def open_engine(
-    settings: Settings, clock: Clock, recordings: Recordings, workers: Workers, *, silent: bool = False
+    settings: Settings,
+    clock: Clock,
+    recordings: Recordings,
+    workers: Workers,
+    *,
+    silent: bool = False,
+    held: Callable[[Store], Awaitable[str]] | None = None,
 ) -> AsyncIterator[Engine]:
-    """Open the database and start the loop; the caller holds the lock on the recordings.
+    """Open the database, for this process alone, and start the loop.
 
     Args:
         settings: all settings.
@@ -80,18 +88,22 @@ async def open_engine(
         recordings: the folder.
         workers: started replay workers.
         silent: write nothing for the broker.
+        held: takes the lock on the recordings and says why they cannot be used, if so; None: the caller has it.
 
     Raises:
+        InUse: another anr-watch works on the database.
         StoreUnavailable, ContractError, StorageError: the database cannot be used.
     """
     async with open_store(
         settings.database,
         clock,
+        sole=True,
         cameras=settings.cameras,
         overrides=settings.overrides,
         replay=settings.replay,
         max_gap_hours=settings.fills.max_gap_hours,
     ) as store:
+        why = await held(store) if held is not None else ""
         book = PresenceBook()
         quiet = silent or not settings.mqtt.host
         announcer = Silent() if quiet else Announcer(settings.mqtt.node, settings.mqtt.base)
@@ -111,6 +123,7 @@ async def open_engine(
             async with BalancedGroup() as group:
                 coordinator = Coordinator(tools, book, group, indexer)
                 await coordinator.restore()
+                coordinator.scheduler.room.absent = why
                 loop = group.create_task(coordinator.run(), name="coordinator")
                 try:
                     yield Engine(tools, book, coordinator)
@@ -140,28 +153,25 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
         StorageError: another anr-watch holds the recordings, or the folder cannot be used.
         ContractError: the database is not one we can work beside.
     """
-    root = settings.recordings.path
-    recordings = Recordings(root, NamePattern(settings.recordings.name_pattern), clock)
-    await asyncio.to_thread(_make_root, root)
-    with recordings.lock():
-        removed = await asyncio.to_thread(recordings.empty_staging)
-        if removed:
-            LOG.info("staging of an earlier run removed", extra={"entries": removed})
+    recordings = Recordings(settings.recordings.path, NamePattern(settings.recordings.name_pattern), clock)
+    holding = Holding(recordings)
+    try:
+        if holding.was_used:  # whether a new folder is the right one, the database knows
+            await _look(holding, None, starting=True)
         async with Workers() as workers:
             with _stopped_by_signals():
                 await workers.start()  # 0.2 s now instead of at the first fill
-                await _Daemon(settings, clock, recordings, workers).run()
+                await _Daemon(settings, clock, recordings, holding, workers).run()
+    finally:
+        holding.release()
     LOG.info("stopped")
     return 0
 
 
-def _make_root(root: Path) -> None:
-    if not root.exists():
-        LOG.warning("recordings folder was not there and is made now; right?", extra={"recordings": root})
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{root}: the recordings folder cannot be made: {error.strerror}") from None
+async def _look(holding: Holding, home: Path | None, *, starting: bool = False) -> None:
+    removed = await asyncio.to_thread(holding.look, home, starting=starting)
+    if removed:
+        LOG.info("staging of an earlier run removed", extra={"entries": removed})
 
 
 @contextlib.contextmanager
@@ -198,24 +208,75 @@ def _stopped_by_signals() -> Iterator[None]:
 class _Daemon:
     """Keeps an engine on the database, and watches and broker around it; opens anew what was replaced."""
 
-    def __init__(self, settings: Settings, clock: Clock, recordings: Recordings, workers: Workers) -> None:
-        self._settings, self._clock, self._recordings, self._workers = settings, clock, recordings, workers
+    def __init__(
+        self, settings: Settings, clock: Clock, recordings: Recordings, holding: Holding, workers: Workers
+    ) -> None:
+        self._settings, self._clock, self._workers = settings, clock, workers
+        self._recordings, self._holding = recordings, holding
         self._boot_id = uuid.uuid4().hex
         self._started_at = clock.now()
+        self._served = False
 
     async def run(self) -> None:
         """Serve until cancelled."""
         complaint = Repeated(LOG, "waiting for the database")
         while True:
             try:
-                async with open_engine(self._settings, self._clock, self._recordings, self._workers) as engine:
+                await asyncio.to_thread(self._wait_for_its_disk)
+                opened = open_engine(self._settings, self._clock, self._recordings, self._workers, held=self._held)
+                async with opened as engine:
                     complaint.worked()
+                    self._served = True
                     await self._serve(engine)
-            except StoreUnavailable as error:
+            except InUse:
+                raise
+            except (StoreUnavailable, StorageError) as error:
+                if isinstance(error, StorageError) and not (error.full or self._served):
+                    raise  # at the start a mistake in rights; later the disk's trouble
                 complaint.failed(error, self._clock.monotonic())
+                notify(f"STATUS=waiting for the database: {error}")
                 await self._clock.sleep(RETRY_OPEN_S)
             except _Replaced:
                 LOG.warning("the database was replaced: opening it anew")
+
+    def _wait_for_its_disk(self) -> None:
+        """Make no new database while the recordings are missing: it may belong on the disk that is not there."""
+        missing = not self._settings.database.path.exists()
+        if missing and self._settings.cameras and not self._recordings.root.is_dir():
+            self._holding.look(None, starting=not self._served)
+            raise StoreUnavailable(f"{self._holding.trouble}; no new database is made before it is there")
+
+    # -- the recordings folder --------------------------------------------------------------------------------
+
+    async def _held(self, store: Store) -> str:
+        """Take the recordings; return why they cannot be had, if so."""
+        home = await store.recordings_home(self._recordings.root.absolute())
+        await _look(self._holding, home, starting=not self._served)
+        return self._holding.trouble
+
+    async def _keep_holding(self, engine: Engine) -> NoReturn:
+        """Look whether the recordings are still ours and still there, and remember on which disk they are."""
+        root, told = self._recordings.root.absolute(), self._holding.trouble
+        home = await engine.store.recordings_home(root)
+        while True:
+            notify(f"STATUS=no fill runs: {told}" if told else "STATUS=")
+            if not told:
+                home = await self._remembered(engine.store, root, home)
+            while self._holding.trouble == told:
+                await self._clock.sleep(LOOK_S)
+                await _look(self._holding, home)
+            told = self._holding.trouble
+            await engine.coordinator.hold(told)
+
+    async def _remembered(self, store: Store, root: Path, home: Path | None) -> Path | None:
+        try:
+            now = await asyncio.to_thread(home_of, root)
+            if now != home:
+                await store.remember_home(root, now)
+        except (OSError, StoreUnavailable, StorageError) as error:  # noted at the next chance: this guards, no more
+            LOG.debug("not noted on which disk %s is: %s", root, error)
+            return home
+        return now
 
     async def _serve(self, engine: Engine) -> None:
         settings, coordinator = self._settings, engine.coordinator
@@ -253,6 +314,7 @@ class _Daemon:
                     session = self._session(engine)
                     group.create_task(session.run(), name="mqtt")
                 group.create_task(self._alive(engine), name="alive")
+                group.create_task(self._keep_holding(engine), name="recordings")
                 notify("READY=1")
                 LOG.info(
                     "ready",

@@ -5,6 +5,7 @@
     +-- ContractError      the database is not what we can work beside (missing column, foreign, corrupt)
     +-- StoreUnavailable   the database is locked, missing or replaced: try again later
     +-- StorageError       the recordings folder cannot take files (full, read-only, gone): stop fills, wait for room
+    |   +-- InUse          another anr-watch works on the same recordings or database: this one has to go
     +-- ReplayRefused      nothing can be asked of this camera (no URL, bad template, sealed password): park it
     +-- ParseError         text that somebody else wrote does not have the form it must have
     +-- UsageError         what a person asked for makes no sense (unknown camera, window in the future)
@@ -57,6 +58,10 @@ class StorageError(AnrWatchError):
     def __init__(self, text: str, *, full: bool = False) -> None:
         self.full = full
         super().__init__(text)
+
+
+class InUse(StorageError):  # noqa: N818 - a state of the world, not a mistake
+    """Another anr-watch holds the recordings or the database."""
 
 
 class ReplayRefused(AnrWatchError):  # noqa: N818 - names what happened to the request

@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from anr_watch.coverage import missing
+from anr_watch.errors import StorageError
 from anr_watch.filling.asking import Asking
 from anr_watch.filling.recorded import recorded, remember_proved
 from anr_watch.filling.tools import Step, Tools, Trigger, Underway
@@ -127,7 +128,7 @@ class Fill:
         except BaseException as error:
             # Cancelled, or a fault of ours: what is in place counts, and the attempt must not stay open.
             left = ReplayEnd(Reason.INTERRUPTED, "stopped" if not isinstance(error, Exception) else repr(error))
-            await asyncio.shield(self._conclude(underway, asking, footage.covered, left))
+            await _to_its_end(self._conclude(underway, asking, footage.covered, left))
             raise
         return await self._conclude(underway, asking, footage.covered, end)
 
@@ -228,7 +229,7 @@ class Fill:
         )
         settled: Settled = await tools.insist(lambda: tools.store.settle(settlement, announce))
         tools.at_step(Step.SETTLED)
-        await asyncio.to_thread(tools.recordings.clear_staging, self.gap.id)
+        await self._tidy()
         LOG.info(
             "fill ended",
             extra={
@@ -245,7 +246,24 @@ class Fill:
         answered = self._asking is not None and self._asking.listening.answered
         return Outcome(self.gap, verdict, waiting, pending, delay_s, tries, answered)
 
+    async def _tidy(self) -> None:
+        try:
+            await asyncio.to_thread(self._tools.recordings.clear_staging, self.gap.id)
+        except StorageError as error:  # removed with the next gap's, or at the next start
+            LOG.warning("staging stays for now: %s", error, extra={"gap": self.gap.id})
+
     def _delay_s(self, verdict: Verdict, tries: int) -> float:
         if verdict.follow is Follow.SETTLE and tries == 1:
             return self._tools.settings.fills.settle_s
         return POLICY[verdict.reason].delay_s(tries)
+
+
+async def _to_its_end(work: Coroutine[object, object, object]) -> None:
+    """Await `work` although the task that does so is being cancelled; being cancelled once more ends it, too."""
+    task = asyncio.create_task(work)  # noqa: TID251 - owned by this call, which never returns before its end
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise

@@ -20,6 +20,7 @@ from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Ranking, Standing, newest_fair, plan
 from anr_watch.replay.urls import device_of
+from anr_watch.room import Room
 from anr_watch.states import POLICY, Follow, Presence, Reason
 from anr_watch.store import Look
 
@@ -33,6 +34,8 @@ CLAIMED_S = 5.0
 LOCKED_S = 2.0
 # An error of ours, not of the camera: try the gap again, but not at once.
 OWN_FAULT_S = 60.0
+# How long a cancelled fill may take to settle what it has.
+LAST_S = 2.0
 
 
 @dataclass(slots=True)
@@ -84,11 +87,14 @@ class Scheduler:
         self._lanes: dict[str, _Lane] = {}
         self._gap_waits: dict[str, _Wait] = {}
         self._device_waits: dict[Device, _Wait] = {}
-        self._all_wait: _Wait | None = None
+        self.room = Room(tools)
         self._last_started_s: dict[str, float] = {}
         self._tries_seen: dict[str, tuple[int, datetime | None]] = {}
         self.paused = False
         self.paused_cameras: set[str] = set()
+        self.left_open = (
+            0  # fills that failed between their attempt's row and the verdict: the rows must not stay open
+        )
 
     @property
     def running(self) -> Mapping[str, Fill]:
@@ -118,21 +124,15 @@ class Scheduler:
         if gap_id is None:
             self._gap_waits.clear()
             self._device_waits.clear()
-            self._all_wait = None
+            self.room.forget()
         else:
             self._gap_waits.pop(gap_id, None)
 
-    async def look_for_room(self) -> None:
-        """Prolong the wait for a full disk while it is full, so that no fill has to find that out."""
-        wait, tools = self._all_wait, self._tools
-        if wait is None or wait.until_s > self._now_s() or wait.reason is not Reason.DISK_FULL:
-            return
-        try:
-            room_mb = await asyncio.to_thread(tools.recordings.free_mb)
-        except StorageError:
-            room_mb = 0.0
-        if room_mb < tools.settings.recordings.min_free_mb:
-            wait.until_s = self._now_s() + POLICY[Reason.DISK_FULL].delay_s(1)
+    async def hold(self, why: str) -> None:
+        """Let no fill run as long as `why` says why not; the running ones end with what they have."""
+        self.room.absent = why
+        if why:
+            self._stop_others(None)
 
     def start_due(self, look: Look, parked: Iterable[str], trigger: Trigger) -> float | None:
         """Start what is due, stop what must not run any more; return the next due moment (monotonic) or None."""
@@ -148,10 +148,10 @@ class Scheduler:
             busy_devices=frozenset(lane.device for lane in self._lanes.values()),
             gap_waits={gap_id: wait.until_s for gap_id, wait in self._gap_waits.items()},
             device_waits={device: wait.until_s for device, wait in self._device_waits.items()},
-            all_wait_s=self._all_wait.until_s if self._all_wait else None,
+            all_wait_s=self.room.until_s,
             held_cameras=frozenset(self.paused_cameras),
             parked_cameras=frozenset(parked),
-            paused=self.paused,
+            paused=self.paused or bool(self.room.absent),
             last_started_s=self._last_started_s,
             forced=forced,
         )
@@ -182,18 +182,21 @@ class Scheduler:
         return True
 
     async def stop_all(self, grace_s: float) -> None:
-        """Ask every fill to end, wait up to `grace_s`, then cancel; returns when none runs."""
+        """Ask every fill to end, wait up to `grace_s`, then cancel; returns when none runs.
+
+        A cancelled fill still settles what it has; where the database does not take that, it is cancelled again and
+        the next start ends its attempt.
+        """
         lanes = list(self._lanes.values())
         self.paused = True
         for lane in lanes:
             await lane.fill.stop()
-        tasks = [lane.task for lane in lanes]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_s)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        tasks, wait_s = {lane.task for lane in lanes}, grace_s
+        while tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=wait_s)
+            wait_s = LAST_S
+            for task in tasks:
+                task.cancel()
 
     def _now_s(self) -> float:
         return self._tools.clock.monotonic()
@@ -211,7 +214,7 @@ class Scheduler:
             attempts, last_at = self._tries_seen.get(gap.id, (0, None))
             if gap.attempts < attempts or (last_at is not None and gap.last_attempt_at is None):
                 self.forget_waits(gap.id)
-                self._all_wait = None
+                self.room.forget()
                 if (camera := cameras.get(gap.camera_id)) is not None:
                     self._device_waits.pop(self._device(camera), None)
         self._tries_seen = {gap.id: (gap.attempts, gap.last_attempt_at) for gap in gaps}
@@ -251,18 +254,18 @@ class Scheduler:
                 return
             if outcome.verdict.follow is Follow.PARK_CAMERA:
                 await self._park(fill.camera, outcome.verdict.reason, outcome.verdict.detail)
-            own = outcome.verdict.reason is Reason.STORAGE and await asyncio.to_thread(
-                self._tools.recordings.takes_files
-            )
-            self._finished(outcome, device, own_folder=own)
-        except StoreUnavailable as error:
+            await self._finished(outcome, device)
+        except (StoreUnavailable, StorageError) as error:
+            # The database or the disk failed us between two steps; nothing is lost, the row is still pending.
+            self.left_open += 1
             LOG.warning("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})
             self._wait_gap(gap_id, Reason.INTERRUPTED, LOCKED_S)
         except AnrWatchError as error:
-            # The database or the disk failed us between two steps; nothing is lost, the row is still pending.
+            self.left_open += 1
             LOG.error("fill could not go on: %s", error, extra={"camera": fill.camera.id, "gap": gap_id})  # noqa: TRY400
             self._wait_gap(gap_id, Reason.INTERRUPTED, OWN_FAULT_S)
         except Exception:
+            self.left_open += 1
             LOG.exception("fill failed for a fault of ours", extra={"camera": fill.camera.id, "gap": gap_id})
             self._wait_gap(gap_id, Reason.INTERRUPTED, OWN_FAULT_S)
         finally:
@@ -281,11 +284,12 @@ class Scheduler:
         tries = before.tries + 1 if before and before.reason is reason else 1
         self._gap_waits[gap_id] = _Wait(self._now_s() + delay_s, reason, tries)
 
-    def _finished(self, outcome: Outcome, device: Device, *, own_folder: bool) -> None:
-        """Keep what the end of a fill means for what may start next.
-
-        `own_folder`: the disk takes files, so a failure to store them is that of one camera's folder.
-        """
+    async def _finished(self, outcome: Outcome, device: Device) -> None:
+        """Keep what the end of a fill means for what may start next."""
+        # The disk takes files, so a failure to store them is that of one camera's folder.
+        own_folder = outcome.verdict.reason is Reason.STORAGE and await asyncio.to_thread(
+            self._tools.recordings.takes_files
+        )
         verdict, now_s = outcome.verdict, self._now_s()
         self._gap_waits.pop(outcome.gap.id, None)
         self._tries_seen.pop(outcome.gap.id, None)
@@ -301,13 +305,13 @@ class Scheduler:
             delay_s = POLICY[verdict.reason].delay_s(tries)
             self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
         elif verdict.follow is Follow.STOP_ALL and not own_folder:
-            self._all_wait = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
+            await self.room.failed(verdict.reason, verdict.detail, outcome.delay_s)
             self._stop_others(lane)
         else:
             for gap_id in outcome.pending_ids if own_folder else outcome.waiting_ids:
                 self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
 
-    def _stop_others(self, lane: _Lane) -> None:
+    def _stop_others(self, lane: _Lane | None) -> None:
         for other in self._lanes.values():
             if other is not lane:
                 self._group.create_task(other.fill.stop(), name=f"stop:{other.fill.gap.id}")

@@ -19,6 +19,7 @@ from anr_watch.commands.status_screen import HOURS, View, screen
 from anr_watch.config import Settings
 from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
 from anr_watch.footage.folder import Recordings
+from anr_watch.footage.holding import not_mounted
 from anr_watch.footage.names import NamePattern
 from anr_watch.model import Camera, DeviceClock, Window
 from anr_watch.replay.urls import device_of
@@ -104,6 +105,8 @@ async def _look(settings: Settings, clock: Clock) -> View:
         trouble = str(error)
     async with opened(settings, clock) as store:
         now = clock.now()
+        root = settings.recordings.path.absolute()
+        trouble = trouble or not_mounted(root, await store.recordings_home(root))
         rows, clocks = await store.status_rows(), await store.clocks()
         day = Window(now - timedelta(hours=HOURS), now)
         return View(

@@ -13,7 +13,7 @@ from typing import TypeVar
 from anr_watch.announcements import Announcements
 from anr_watch.clock import Clock
 from anr_watch.config import Settings
-from anr_watch.errors import StoreUnavailable
+from anr_watch.errors import StorageError, StoreUnavailable
 from anr_watch.footage.folder import Recordings
 from anr_watch.joins.neighbours import Neighbours
 from anr_watch.log import Repeated
@@ -59,7 +59,7 @@ class Tools:
         while True:
             try:
                 result = await write()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StorageError) as error:
                 complaint.failed(error, self.clock.monotonic())
                 await self.clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, 5.0)

@@ -266,12 +266,18 @@ class Recordings:
         return self._staging.empty()
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the lock against a second anr-watch on these recordings.
+        """Hold the lock against a second anr-watch on these recordings; see `holding` for one that lasts.
 
         Raises:
-            StorageError: on entering: another process holds it, or the folder cannot be used.
+            InUse: on entering: another process holds it.
+            StorageError: on entering: the folder cannot be used.
         """
         return self._staging.lock()
+
+    @property
+    def held(self) -> Staging:
+        """The hidden folder, for whoever takes and keeps its lock."""
+        return self._staging
 
     def place(
         self,
@@ -322,6 +328,7 @@ class Recordings:
 
     def _try_name(self, staged: Path, target: Path) -> Path | None:
         """Move the file to this name; None if the name is taken."""
+        self._staging.same_root()
         placing.make_folder(target.parent, self.root)
         if not self._listings.inside(target.parent):
             raise StorageError(f"{target.parent} is a link that leaves the recordings folder")

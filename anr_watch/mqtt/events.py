@@ -133,6 +133,7 @@ class Announcer:
         facts: CameraFacts,
         current: Attempt | None = None,
         parked: Reason | None = None,
+        held: str = "",
         clock: DeviceClock | None = None,
     ) -> tuple[Message, ...]:
         """Return the retained snapshot of a camera; see `shapes.CameraState`."""
@@ -145,6 +146,7 @@ class Announcer:
             "current": _current(current) if current else None,
             "last": _last(facts.last),
             "parked": parked.value if parked else None,
+            "held": _clean(held) or None,
             "clock": _clock(clock) if clock else None,
             "updated_at": _time(at),
         }

@@ -112,7 +112,11 @@ class LastFill(JoinData):
 
 
 class CameraState(TypedDict):
-    """`camera/<camera>/state`, retained. `parked` is the reason nothing is asked of the camera, or null."""
+    """`camera/<camera>/state`, retained.
+
+    `parked` is the reason nothing is asked of the camera, or null; `held` says in one line why nothing is filled of
+    any camera (recordings folder gone, disk full), or null.
+    """
 
     camera: str
     presence: str
@@ -122,5 +126,6 @@ class CameraState(TypedDict):
     current: CurrentFill | None
     last: LastFill | None
     parked: str | None
+    held: str | None
     clock: ClockState | None
     updated_at: str

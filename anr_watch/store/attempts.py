@@ -6,6 +6,7 @@ At most one try per gap is open; whoever holds the lock on the recordings folder
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -109,10 +110,15 @@ async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
     )
 
 
-async def interrupt_open(session: Session, now: datetime) -> list[Interrupted]:
-    """End every open try as interrupted: its process is gone. Returns what each was and had placed."""
+async def interrupt_open(session: Session, now: datetime, running: Collection[str] = ()) -> list[Interrupted]:
+    """End every open try as interrupted, but for those at gaps that are `running`: nobody goes on with it.
+
+    Returns what each was and had placed.
+    """
     interrupted: list[Interrupted] = []
     for row in await session.all("SELECT * FROM anr_attempts WHERE ended_at IS NULL"):
+        if row["gap_id"] in running:
+            continue
         try:
             attempt = rows.attempt_of(row)
         except ParseError:

@@ -7,22 +7,28 @@ them: closing a plain descriptor drops SQLite's locks, and another process may t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import datetime
+from errno import ENOSPC
 from pathlib import Path
+from typing import Final
 
 import aiosqlite
 
 from anr_watch.clock import Clock
 from anr_watch.config.settings import CameraSettings, DatabaseSettings
-from anr_watch.errors import ContractError, StoreUnavailable
+from anr_watch.errors import ContractError, StorageError, StoreUnavailable
+from anr_watch.lockfile import LockFile
 from anr_watch.model import ReplayOptions
 from anr_watch.store import contract, outbox, schema
 from anr_watch.store.connection import Access, Reader, Session, Writer, connect, mapped
 from anr_watch.store.reading import Options
 from anr_watch.store.store import Store, identity_of
 from anr_watch.store.values import Mode
+
+LOCK_SUFFIX: Final = ".anr-watch.lock"  # never the database itself: closing it would drop SQLite's locks
 
 
 @asynccontextmanager
@@ -35,14 +41,17 @@ async def open_store(
     replay: ReplayOptions | None = None,
     max_gap_hours: float = 24.0,
     readonly: bool = False,
+    sole: bool = False,
     outbox_rows: int = outbox.MAX_ROWS,
 ) -> AsyncIterator[Store]:
     """Open the database, check that we can work beside its owner, and bring our own tables up to date.
 
     `readonly` creates, migrates and writes nothing, and works beside a running daemon. `max_gap_hours` bounds
-    what counts as missing in facts, waits and status.
+    what counts as missing in facts, waits and status. `sole` keeps every other process away that asks for it: two
+    daemons on one database would take each other's attempts for those of a dead process.
 
     Raises:
+        InUse: `sole`, and another process has it.
         StoreUnavailable: the database is not there yet, not ready, or locked for the whole busy time.
         ContractError: it is not a database we can work with, in one line.
         StorageError: it cannot be written.
@@ -57,6 +66,8 @@ async def open_store(
             raise StoreUnavailable(f"{path}: the database is not there yet")
         if create:
             await asyncio.to_thread(_make_folder, path)
+        if sole:
+            stack.enter_context(await asyncio.to_thread(_locked, path))
         access: Access = "ro" if readonly else "rwc" if create else "rw"
         first = await stack.enter_async_context(_connected(path, access, busy_s))
         identity = await asyncio.to_thread(identity_of, path)
@@ -109,6 +120,19 @@ async def _prepare(
         await schema.configure_cameras(session, cameras, now)
         await contract.check(session, path)
     await schema.prune(session, now)
+
+
+def _locked(path: Path) -> ExitStack:
+    """Take the lock beside the database; links are followed, so that one database has one lock."""
+    real = Path(os.path.realpath(path))
+    lock = LockFile(real.with_name(real.name + LOCK_SUFFIX), path)
+    try:
+        lock.take()
+    except OSError as error:
+        raise StorageError(f"{lock.path}: cannot be locked: {error.strerror}", full=error.errno == ENOSPC) from error
+    held = ExitStack()
+    held.callback(lock.release)
+    return held
 
 
 async def _set_pragmas(connection: aiosqlite.Connection, path: Path, *, write: bool, ours: bool) -> None:

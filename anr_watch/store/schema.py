@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import orjson
+
 from anr_watch.config.settings import CameraSettings
 from anr_watch.errors import ContractError
 from anr_watch.instants import format_instant
@@ -21,7 +23,7 @@ KEPT_DAYS = 90  # how long what happened to a gap can be read; bounds the growth
 _OWN_1 = (
     """
     CREATE TABLE anr_meta (
-        key   TEXT PRIMARY KEY,  -- schema_version, standalone_version, mode, outbox_dropped
+        key   TEXT PRIMARY KEY,  -- schema_version, standalone_version, mode, outbox_dropped, recordings_home
         value TEXT NOT NULL      -- versions and counts as decimal texts; mode as heldar or standalone
     ) WITHOUT ROWID
     """,
@@ -240,6 +242,18 @@ async def owner(session: Session) -> str | None:
         return None
     row = await session.one("SELECT value FROM anr_meta WHERE key = 'mode'")
     return None if row is None else str(row[0])
+
+
+async def recordings_home(session: Session, root: str) -> str | None:
+    """Return the mount point on whose disk these recordings were when we last worked there."""
+    row = await session.one("SELECT value FROM anr_meta WHERE key = 'recordings_home'")
+    known = orjson.loads(row[0]) if row is not None else {}
+    return known.get(root)
+
+
+async def remember_home(session: Session, root: str, home: str) -> None:
+    """Note on which disk these recordings are; of others nothing is kept."""
+    await _put(session, "recordings_home", orjson.dumps({root: home}).decode())
 
 
 async def migrate(

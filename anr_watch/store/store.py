@@ -6,7 +6,7 @@ It holds no SQL: what a method does inside its transaction stands in the module 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from anr_watch.clock import Clock
 from anr_watch.errors import StorageError
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Segment, Window
 from anr_watch.states import FillState, Presence, Reason
-from anr_watch.store import attempts, clocks, gaps, outbox, people, reading, segment_rows, settling
+from anr_watch.store import attempts, clocks, gaps, outbox, people, reading, schema, segment_rows, settling
 from anr_watch.store.connection import Reader, Session, Work, Writer
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
@@ -327,11 +327,13 @@ class Store:
 
         return await self._write(work)
 
-    async def interrupt_open_attempts(self, announce: AnnounceInterrupted | None = None) -> int:
-        """End every open try as interrupted; only for the holder of the lock on the recordings folder."""
+    async def interrupt_open_attempts(
+        self, announce: AnnounceInterrupted | None = None, *, running: Collection[str] = ()
+    ) -> int:
+        """End every open try as interrupted, but for those at gaps that are `running`; only for the sole user."""
 
         async def work(session: Session) -> int:
-            ended = await attempts.interrupt_open(session, self._clock.now())
+            ended = await attempts.interrupt_open(session, self._clock.now(), running)
             for one in ended:
                 told = None if announce is None else partial(announce, one)
                 await self._announce(session, one.attempt.camera_id, told)
@@ -409,7 +411,29 @@ class Store:
         """Note a guess that was wrong for a gap."""
         await self._write(lambda session: clocks.note_guess(session, gap_id, guess, self._clock.now()))
 
+    # ---- where the recordings are
+
+    async def recordings_home(self, root: Path) -> Path | None:
+        """Return the mount point on whose disk `root` was when files were last put there; None: never noted."""
+        if not self.prepared:
+            return None
+        home = await self._reader.read(lambda session: schema.recordings_home(session, str(root)))
+        return None if home is None else Path(home)
+
+    async def remember_home(self, root: Path, home: Path) -> None:
+        """Note the mount point on whose disk `root` is."""
+        await self._write(lambda session: schema.remember_home(session, str(root), str(home)))
+
     # ---- outbox
+
+    async def tell(self, camera_ids: Collection[str], announce: Announce) -> None:
+        """Put messages about cameras of which no row changed."""
+
+        async def work(session: Session) -> None:
+            for camera_id in camera_ids:
+                await self._announce(session, camera_id, announce)
+
+        await self._write(work)
 
     async def put(self, messages: Sequence[Message]) -> None:
         """Put messages that belong to no other change."""

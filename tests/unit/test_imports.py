@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2] / "anr_watch"
 PACKAGE = "anr_watch"
 
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("leaf", ("errors", "states", "instants", "clock", "log", "model", "tasks")),
+    ("leaf", ("errors", "states", "instants", "clock", "log", "model", "tasks", "lockfile")),
     (
         "pure",
         (
@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("settings", ("config", "sources.presence_rules")),
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
-    ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "scheduler")),
+    ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "room", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
     ("commands", ("cli", "commands", "drawing", "demo", "__main__")),
 )

@@ -177,6 +177,7 @@ def test_the_state_of_a_camera():
         facts=FACTS,
         current=running,
         parked=Reason.BAD_CONFIG,
+        held="disk_full: 3 MB free",
         clock=CLOCK,
     )
     assert messages[0].retain
@@ -199,6 +200,7 @@ def test_the_state_of_a_camera():
             "offset_ms": -1234.6,
         },
         "parked": "bad_config",
+        "held": "disk_full: 3 MB free",
         "clock": {"offset_s": 7200.25, "spread_s": 0.5, "samples": 3, "measured_at": "2026-06-13T12:00:00Z"},
         "updated_at": "2026-06-13T12:00:00Z",
     }
