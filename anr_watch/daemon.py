@@ -26,7 +26,7 @@ from anr_watch.clock import Clock
 from anr_watch.config import Settings
 from anr_watch.control import Control
 from anr_watch.coordinator import Coordinator
-from anr_watch.errors import AnrWatchError, InUse, StorageError, StoreUnavailable
+from anr_watch.errors import AnrWatchError, ContractError, InUse, StorageError, StoreUnavailable
 from anr_watch.filling.tools import Tools
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.holding import LOOK_S, Holding, home_of
@@ -49,6 +49,7 @@ LOG = logging.getLogger("anr_watch")
 
 _CAPABILITIES = ("fill", "retry", "cancel", "recheck", "pause", "resume")
 RETRY_OPEN_S = 2.0
+REOPEN_S = 60.0
 ALIVE_S = 10.0  # a third of the WatchdogSec of deploy/
 
 
@@ -215,21 +216,31 @@ class _Daemon:
         self._recordings, self._holding = recordings, holding
         self._boot_id = uuid.uuid4().hex
         self._started_at = clock.now()
-        self._served = False
+        self._served = self._serving = False  # ever; now
+        self._last_reopened_s = float("-inf")
 
     async def run(self) -> None:
         """Serve until cancelled."""
         complaint = Repeated(LOG, "waiting for the database")
         while True:
+            self._serving = False
             try:
                 await asyncio.to_thread(self._wait_for_its_disk)
                 opened = open_engine(self._settings, self._clock, self._recordings, self._workers, held=self._held)
                 async with opened as engine:
                     complaint.worked()
-                    self._served = True
+                    self._served = self._serving = True
                     await self._serve(engine)
             except InUse:
                 raise
+            except ContractError as error:
+                # A backup from before our tables, put back under us: opening makes them. Not twice in a row: what is
+                # corrupt stays corrupt, and the supervisor's restart is slower than ours.
+                now_s = self._clock.monotonic()
+                if not self._serving or now_s - self._last_reopened_s < REOPEN_S:
+                    raise
+                self._last_reopened_s = now_s
+                LOG.warning("opening the database anew: %s", error)
             except (StoreUnavailable, StorageError) as error:
                 if isinstance(error, StorageError) and not (error.full or self._served):
                     raise  # at the start a mistake in rights; later the disk's trouble
@@ -252,31 +263,33 @@ class _Daemon:
         """Take the recordings; return why they cannot be had, if so."""
         home = await store.recordings_home(self._recordings.root.absolute())
         await _look(self._holding, home, starting=not self._served)
+        if not self._holding.trouble:
+            await self._remember(store, home)
         return self._holding.trouble
 
     async def _keep_holding(self, engine: Engine) -> NoReturn:
-        """Look whether the recordings are still ours and still there, and remember on which disk they are."""
+        """Look whether the recordings are still ours and still there."""
         root, told = self._recordings.root.absolute(), self._holding.trouble
-        home = await engine.store.recordings_home(root)
         while True:
             notify(f"STATUS=no fill runs: {told}" if told else "STATUS=")
-            if not told:
-                home = await self._remembered(engine.store, root, home)
+            home = await engine.store.recordings_home(root)
             while self._holding.trouble == told:
                 await self._clock.sleep(LOOK_S)
                 await _look(self._holding, home)
             told = self._holding.trouble
+            if not told:
+                await self._remember(engine.store, home)
             await engine.coordinator.hold(told)
 
-    async def _remembered(self, store: Store, root: Path, home: Path | None) -> Path | None:
+    async def _remember(self, store: Store, before: Path | None) -> None:
+        """Note on which disk the recordings are, for a start without it."""
+        root = self._recordings.root.absolute()
         try:
-            now = await asyncio.to_thread(home_of, root)
-            if now != home:
-                await store.remember_home(root, now)
-        except (OSError, StoreUnavailable, StorageError) as error:  # noted at the next chance: this guards, no more
+            home = await asyncio.to_thread(home_of, root)
+            if home != before:
+                await store.remember_home(root, home)
+        except (OSError, StoreUnavailable, StorageError) as error:  # noted at the next start: this guards, no more
             LOG.debug("not noted on which disk %s is: %s", root, error)
-            return home
-        return now
 
     async def _serve(self, engine: Engine) -> None:
         settings, coordinator = self._settings, engine.coordinator

@@ -215,11 +215,16 @@ class World:
 
     @contextlib.asynccontextmanager
     async def daemon(
-        self, *arguments: str, env: dict[str, str] | None = None, ready: bool = True, cwd: Path | None = None
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        ready: bool = True,
+        cwd: Path | None = None,
+        program: Path = PROGRAM,
     ):
         """Run `anr-watch run` as a process of its own; ends it in order."""
         process = await asyncio.create_subprocess_exec(
-            str(PROGRAM),
+            str(program),
             "--config",
             str(self.config if cwd is None else self.config.relative_to(cwd)),
             "run",

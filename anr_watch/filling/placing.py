@@ -119,6 +119,8 @@ def _fault_of(staged: Path, ready: SegmentReady, wanted: Window) -> str:
         facts = read_facts(staged)
     except (ParseError, OSError) as error:
         return f"staged file is unreadable: {error}"
+    if not facts.complete:
+        return "staged file is cut off"
     if abs(facts.duration_s - ready.window.seconds) > LENGTH_TOLERANCE_S:
         return f"file holds {facts.duration_s:.1f} s, the worker said {ready.window.seconds:.1f} s"
     if facts.codec not in ("h264", "hevc") or not facts.first_is_key:

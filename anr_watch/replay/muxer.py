@@ -6,6 +6,7 @@ pictures; until `close()` the file is called `*.part`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -68,18 +69,26 @@ def format_of_sets(codec: str, sets: dict[int, tuple[bytes, ...]], key_frame: by
 
 
 class _Sink:
-    """The file libav writes to. Its own errors (a full disk) rise from here, and it can be synced."""
+    """The file libav writes to. Its own errors (a full disk) rise from here, and it can be synced.
+
+    libav goes on writing after an error, behind a hole: `torn` says that the file is worth nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.bytes = 0
+        self.torn = False
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
-        while view:
-            count = os.write(self._fd, view)
-            view = view[count:]
+        try:
+            while view:
+                count = os.write(self._fd, view)
+                view = view[count:]
+        except OSError:
+            self.torn = True
+            raise
         self.bytes += len(data)
         return len(data)
 
@@ -145,6 +154,20 @@ class SegmentWriter:
         if video:
             self._frames += 1
             self._last, self._end = max(self._last, pts), max(self._end, pts + duration)
+
+    @property
+    def torn(self) -> bool:
+        """Whether a write failed: what is in the file cannot be told from what is not."""
+        return self._sink.torn
+
+    def discard(self) -> None:
+        """Give the file up."""
+        try:
+            with contextlib.suppress(OSError, av.FFmpegError):  # it has failed before; nothing of it is wanted
+                self._output.close()
+        finally:
+            self._sink.close()
+            self._part.unlink(missing_ok=True)
 
     def close(self) -> Written:
         """Finish the file: everything on disk, then the finished name."""

@@ -208,6 +208,9 @@ class Replay:
         writer, self._writer = self._writer, None
         if writer is None:
             return
+        if writer.torn:  # said already why; what it held is asked for again
+            writer.discard()
+            return
         if self._joining is None:
             self._ready(writer.close())
             return
