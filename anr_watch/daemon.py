@@ -269,17 +269,17 @@ class _Daemon:
 
     async def _keep_holding(self, engine: Engine) -> NoReturn:
         """Look whether the recordings are still ours and still there."""
-        root, told = self._recordings.root.absolute(), self._holding.trouble
+        root, holding = self._recordings.root.absolute(), self._holding
         while True:
-            notify(f"STATUS=no fill runs: {told}" if told else "STATUS=")
+            told = holding.trouble, holding.times
+            notify(f"STATUS=no fill runs: {holding.trouble}" if holding.trouble else "STATUS=")
             home = await engine.store.recordings_home(root)
-            while self._holding.trouble == told:
+            while told == (holding.trouble, holding.times):
                 await self._clock.sleep(LOOK_S)
-                await _look(self._holding, home)
-            told = self._holding.trouble
-            if not told:
+                await _look(holding, home)
+            if not holding.trouble:
                 await self._remember(engine.store, home)
-            await engine.coordinator.hold(told)
+            await engine.coordinator.hold(holding.trouble)
 
     async def _remember(self, store: Store, before: Path | None) -> None:
         """Note on which disk the recordings are, for a start without it."""

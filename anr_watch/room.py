@@ -33,12 +33,14 @@ class Room:
 
     Attributes:
         absent: why the recordings folder itself cannot be used (gone, not mounted); empty if it can.
+        renewed: how often the folder came back or another came to stand in its place.
     """
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._trouble: _Trouble | None = None
         self.absent = ""
+        self.renewed = 0
 
     @property
     def why(self) -> str:

@@ -55,6 +55,7 @@ class _Lane:
     camera_id: str
     device: Device
     task: asyncio.Task[None]
+    folder: int  # which recordings folder it began with, see `Room.renewed`
     cancelled: bool = False
 
 
@@ -129,10 +130,18 @@ class Scheduler:
             self._gap_waits.pop(gap_id, None)
 
     async def hold(self, why: str) -> None:
-        """Let no fill run as long as `why` says why not; the running ones end with what they have."""
+        """Let no fill run as long as `why` says why not; the running ones end with what they have.
+
+        An empty `why` says that the recordings are there, maybe anew: what could not be stored can be now.
+        """
         self.room.absent = why
         if why:
             self._stop_others(None)
+            return
+        self.room.renewed += 1
+        self.room.forget()
+        for gap_id in [gap_id for gap_id, wait in self._gap_waits.items() if wait.reason is Reason.STORAGE]:
+            del self._gap_waits[gap_id]
 
     def start_due(self, look: Look, parked: Iterable[str], trigger: Trigger) -> float | None:
         """Start what is due, stop what must not run any more; return the next due moment (monotonic) or None."""
@@ -243,7 +252,7 @@ class Scheduler:
         )
         self._last_started_s[camera.id] = self._now_s()
         task = self._group.create_task(self._run(fill, device), name=f"fill:{camera.id}:{gap.id}")
-        self._lanes[gap.id] = _Lane(fill, camera.id, device, task)
+        self._lanes[gap.id] = _Lane(fill, camera.id, device, task, self.room.renewed)
 
     async def _run(self, fill: Fill, device: Device) -> None:
         gap_id = fill.gap.id
@@ -304,6 +313,9 @@ class Scheduler:
             tries = before.tries + 1 if before and before.reason is verdict.reason else 1
             delay_s = POLICY[verdict.reason].delay_s(tries)
             self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
+        elif verdict.reason is Reason.STORAGE and lane.folder != self.room.renewed:
+            for gap_id in outcome.pending_ids:
+                self._gap_waits[gap_id] = _Wait(now_s + LOCKED_S, verdict.reason, 1)
         elif verdict.follow is Follow.STOP_ALL and not own_folder:
             await self.room.failed(verdict.reason, verdict.detail, outcome.delay_s)
             self._stop_others(lane)

@@ -61,11 +61,13 @@ class Holding:
 
     Attributes:
         trouble: why nothing may be written there now, in one line; empty while the folder is held.
+        times: how often the lock was taken: once more for each folder that came to stand at the path.
     """
 
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
         self.trouble = f"{recordings.root} was not looked at yet"
+        self.times = 0
 
     @property
     def was_used(self) -> bool:
@@ -93,6 +95,7 @@ class Holding:
             if self.trouble:
                 return 0
             held.take()
+            self.times += 1
             removed = held.empty()
         except InUse:
             raise
