@@ -123,7 +123,12 @@ class Coordinator:
         self._hinted.set()
 
     def hear(self, evidence: Evidence) -> None:
-        """A source said that a camera is there or gone."""
+        """A source said that a camera is there or gone; what it said before is no news (Frigate: every second)."""
+        waiting = any(
+            word.camera_id == evidence.camera_id and word.source == evidence.source for word in self._hints.evidence
+        )
+        if not waiting and self._book.level(evidence.camera_id, evidence.source) is evidence.level:
+            return
         self._hints.evidence.append(evidence)
         self.wake(evidence.source.partition(":")[0])
 

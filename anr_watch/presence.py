@@ -89,12 +89,6 @@ class PresenceBook:
         edge = evidence.level is Presence.ONLINE and not evidence.retained
         return _turn(belief, evidence, edge=edge)
 
-    def source_lost(self, source: str, at: datetime) -> list[Change]:
-        """Note that `source` may no longer know: its levels become `unknown`, and no change of that is an edge."""
-        words = (Evidence(camera_id, source, Presence.UNKNOWN, retained=False, at=at) for camera_id in self._beliefs)
-        changes = (_turn(self._beliefs[word.camera_id], word, edge=False) for word in words)
-        return [change for change in changes if change is not None]
-
 
 def _turn(belief: _Belief, word: Evidence, *, edge: bool) -> Change | None:
     if belief.levels.get(word.source, Presence.UNKNOWN) is word.level:

@@ -138,15 +138,17 @@ def _presence(settings: Settings) -> Iterator[Problem]:
     if rules and not settings.mqtt.host:
         yield Problem("mqtt.host", "", "must be set: there are [[mqtt.presence]] rules")
     names = [rule.name for rule in rules if rule.name]
-    for number, rule in enumerate(rules, 1):
-        at = f"mqtt.presence[{number}]"
+    for rule in rules:
+        at = f"mqtt.presence[{rule.number}]"
         if names.count(rule.name) > 1:
             yield Problem(f"{at}.name", shown(rule.name), "must not be the name of two rules")
         if fix := _topic_fix(rule.topic):
             yield Problem(f"{at}.topic", shown(rule.topic), fix)
         yield from _payloads(at, rule)
-        if rule.json and not all(rule.json.split(".")):
-            yield Problem(f"{at}.json", shown(rule.json), "must be names with dots between: status.online")
+        yield from _service(at, rule)
+        for key, path in (("json", rule.json), ("service_json", rule.service_json)):
+            if path and not all(path.split(".")):
+                yield Problem(f"{at}.{key}", shown(path), "must be names with dots between: status.online")
         for camera_id in rule.names.values():
             known = [camera.id for camera in settings.cameras]
             if fix := id_fix(camera_id):
@@ -168,7 +170,18 @@ def _payloads(at: str, rule: PresenceRule) -> Iterator[Problem]:
                 yield Problem(f"{at}.{key}", shown(payload), f"must not be in {first} as well")
 
 
+def _service(at: str, rule: PresenceRule) -> Iterator[Problem]:
+    """What is wrong with the topic on which a source speaks of itself."""
+    if set(rule.service) & set("+#{}") or len(rule.service.encode()) > 1000:
+        yield Problem(f"{at}.service", shown(rule.service), "must be one topic, without +, # and braces")
+    both = {text.strip() for text in rule.service_online} & {text.strip() for text in rule.service_offline}
+    if both:
+        yield Problem(f"{at}.service_offline", shown(min(both)), "must not be in service_online as well")
+
+
 def _topic_fix(topic: str) -> str:
+    if not topic:
+        return f'must be set: frigate/{CAMERA}/status/record, or preset = "frigate"'
     levels = topic.split("/")
     if topic.count(CAMERA) != 1:
         return f"must hold {CAMERA} exactly once, where the camera's name stands: frigate/{CAMERA}/status/record"

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from anr_watch.config import checking
 from anr_watch.config.broker import split_host
+from anr_watch.config.presets import PRESETS, expanded
 from anr_watch.config.reading import (
     HERE,
     Table,
@@ -47,7 +48,7 @@ _SECTIONS: dict[str, type] = {
     "log": LogSettings,
 }
 _TOP = {"secret_key", "secret_key_file", "camera", "cameras"}
-_NOT_KEYS = {"options"}  # fields that are put together here
+_NOT_KEYS = {"options", "number"}  # fields that are put together here
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -168,11 +169,30 @@ class _Builder:
         for number, raw in enumerate(self.tables(given, "mqtt.presence"), 1):
             at = f"mqtt.presence[{number}]"
             known = self.section("mqtt.presence", PresenceRule, self.given(raw, at), shown=at)
-            if "topic" not in known:
-                known["topic"] = ""
-                self.wrong.add(f"{at}.topic")
-            rules.append(PresenceRule(**known))
+            rules += [PresenceRule(**keys, number=number) for keys in self.of_preset(known, at)]
         return tuple(rules)
+
+    def of_preset(self, known: dict[str, Any], at: str) -> tuple[dict[str, Any], ...]:
+        """Return the keys of the rules that one table stands for."""
+        name = known.get("preset", "")
+        preset = PRESETS.get(name)
+        if preset is None:
+            if name:
+                near = get_close_matches(name, PRESETS, n=1)
+                hint = f"did you mean {near[0]}?" if near else "there are " + ", ".join(PRESETS)
+                self.problems.append(Problem(f"{at}.preset", checking.shown(name), f"is no preset; {hint}"))
+                self.wrong.add(f"{at}.topic")
+            elif known.get("prefix"):
+                self.problems.append(Problem(f"{at}.prefix", checking.shown(known["prefix"]), "needs a preset"))
+            return ({key: value for key, value in known.items() if key not in ("preset", "prefix")},)
+        for key in preset.needs:
+            if key not in known and f"{at}.{key}" not in self.wrong:
+                self.problems.append(Problem(f"{at}.{key}", "", f"must be set: the preset {name} cannot know it"))
+                self.wrong.add(f"{at}.topic")
+        if known.get("prefix") and not preset.prefix:
+            text = f"must not be set: the preset {name} has no base topic, set topic"
+            self.problems.append(Problem(f"{at}.prefix", checking.shown(known["prefix"]), text))
+        return expanded(preset, name, known)
 
     def cameras(self, given: Given | None, replay: ReplayOptions) -> tuple[CameraSettings, ...]:
         cameras = []

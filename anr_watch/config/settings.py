@@ -75,17 +75,26 @@ class WatchSettings:
 class PresenceRule:
     """`[[mqtt.presence]]`: which messages say that a camera is there or gone.
 
-    `topic` has exactly one level `{camera}`; what stands there is looked up in `names`, and is the camera's
-    id itself when `names` does not hold it.
+    `topic` holds `{camera}` exactly once; what stands there is looked up in `names`, and is the camera's
+    id itself when `names` does not hold it. `preset` and `prefix` are empty in a loaded rule: `load` has put the
+    preset's keys in.
     """
 
+    number: int = 0  # of the table in the file, from 1, for messages; no key
+    preset: str = ""
+    prefix: str = ""  # the source's base topic; empty: the preset's usual one
     name: str = ""  # for logs; empty: the topic
-    topic: str
+    topic: str = ""
     json: str = ""  # dotted path into a JSON payload; empty: the payload is the text itself
     online: tuple[str, ...] = ("online",)
     offline: tuple[str, ...] = ("offline",)
     ignore: tuple[str, ...] = ()
     retained: Retained = "level"
+    service: str = ""  # topic on which the source says whether it is there itself; empty: it does not
+    service_json: str = ""
+    service_online: tuple[str, ...] = ("online",)
+    service_offline: tuple[str, ...] = ("offline",)
+    heartbeat_s: float = 0.0  # the source repeats itself at least this often; 0: it does not
     names: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -34,6 +34,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "mqtt.port": (1, 65_535),
     "mqtt.keepalive_s": (1, 65_535),  # MQTT: two bytes
     "mqtt.session_expiry_s": (0, 4_294_967_295),  # MQTT 5: four bytes
+    "mqtt.presence.heartbeat_s": (0, 86_400),
     "camera.rtsp_port": (1, 65_535),
     "camera.segment_s": (1, 3600),
     "replay.lead_s": (0, 600),

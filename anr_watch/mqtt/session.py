@@ -27,7 +27,9 @@ from anr_watch.mqtt.link import FAILURE, Incoming, Link, LinkLost, Loss
 from anr_watch.mqtt.publisher import Outbox, Publisher
 from anr_watch.mqtt.topics import Topics
 from anr_watch.presence import Evidence
+from anr_watch.sources.heartbeats import Heartbeats
 from anr_watch.sources.presence_rules import Rules
+from anr_watch.states import Presence
 from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch.mqtt")
@@ -82,6 +84,7 @@ class Session:
         """
         self.topics = Topics(settings.base, settings.node)
         self.rules = Rules(settings.presence)
+        self._heartbeats = Heartbeats(self.rules.heartbeats)
         self.client_id = settings.client_id or f"anr-watch-{settings.node}"
         self._online = Message("", self.topics.status, ONLINE, retain=True)
         self.ignored: Counter[str] = Counter()  # why messages were no evidence
@@ -111,6 +114,12 @@ class Session:
         """Connect, and again after every loss, until cancelled; then say `offline` and leave within 2 s."""
         if self._settings.tls and self._settings.tls_insecure:
             LOG.warning("mqtt.tls_insecure is set: the broker's certificate is not checked")
+        async with BalancedGroup() as group:
+            if (step_s := self._heartbeats.step_s) is not None:
+                group.create_task(self._mind_silence(step_s), name="mqtt-heartbeats")
+            await self._connections()
+
+    async def _connections(self) -> NoReturn:
         failures = 0
         while True:
             lost, accepted_s = await self._one_connection()
@@ -212,7 +221,24 @@ class Session:
         )
         self.ignored.update(found.ignored)
         for evidence in found.evidence:
+            self._heartbeats.heard(evidence.source, evidence.camera_id, self._clock.monotonic())
             self._handlers.on_evidence(evidence)
+        for source in found.lost:
+            LOG.warning("%s is gone: what it said of its cameras is not known any more", source)
+            for camera_id in self._handlers.cameras():
+                self._unknown(source, camera_id)
+
+    async def _mind_silence(self, step_s: float) -> NoReturn:
+        """Forget what a source said that repeats itself and has fallen silent; also while the broker is away."""
+        while True:
+            await self._clock.sleep(step_s)
+            for source, camera_id in self._heartbeats.silent(self._clock.monotonic()):
+                LOG.info("%s says nothing any more", source, extra={"camera": camera_id})
+                self._unknown(source, camera_id)
+
+    def _unknown(self, source: str, camera_id: str) -> None:
+        at = self._clock.now()
+        self._handlers.on_evidence(Evidence(camera_id, source, Presence.UNKNOWN, retained=False, at=at))
 
     def _accept(self, link: Link, asked: asyncio.Queue[_Asked], incoming: Incoming, verb: str) -> None:
         expires_s = incoming.expires_in_s

@@ -7,7 +7,7 @@ A rule's topic names the camera with `{camera}`, which may be a whole level or a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,10 +39,14 @@ class Ignored(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one message says: evidence in the order of the rules, and why other rules ignored it."""
+    """What one message says: evidence in the order of the rules, and why other rules ignored it.
+
+    `lost` are sources that are not there any more themselves: nothing is known of their cameras.
+    """
 
     evidence: tuple[Evidence, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ class _Rule:
     levels: Mapping[str, Presence | Ignored]
     seeds: bool  # whether retained messages set a level
     names: Mapping[str, str]
+    service: str
+    service_path: tuple[str, ...]
+    service_levels: Mapping[str, Presence | Ignored]
 
 
 class Rules:
@@ -65,8 +72,13 @@ class Rules:
     def __init__(self, rules: Iterable[PresenceRule]) -> None:
         kept = tuple(rules)
         self._rules = tuple(_compiled(rule) for rule in kept)
-        self.filters = tuple(dict.fromkeys(subscription(rule.topic) for rule in kept))
+        self.filters = tuple(dict.fromkeys(name for rule in kept for name in _filters(rule)))
         self.sources = tuple(dict.fromkeys(rule.source for rule in self._rules))
+        self.heartbeats = {
+            compiled.source: rule.heartbeat_s
+            for compiled, rule in zip(self._rules, kept, strict=True)
+            if rule.heartbeat_s > 0
+        }
 
     def match(self, topic: str, payload: bytes, *, retained: bool, at: datetime, cameras: Collection[str]) -> Found:
         """Return what a message says about `cameras`; nothing at all if no rule's topic matches.
@@ -75,17 +87,41 @@ class Rules:
         """
         evidence: list[Evidence] = []
         ignored: list[Ignored] = []
+        lost: list[str] = []
         for rule in self._rules:
+            if rule.service == topic:
+                said = _level(payload, rule.service_path, rule.service_levels)
+                if said is Presence.OFFLINE:
+                    lost.append(rule.source)
+                elif isinstance(said, Ignored):
+                    ignored.append(said)
+                continue
             place = rule.topic.fullmatch(topic)
             if place is None:
                 continue
             camera_id = rule.names.get(place["camera"], place["camera"])
-            said = Ignored.UNKNOWN_CAMERA if camera_id not in cameras else _said(rule, payload, retained=retained)
+            said = (
+                Ignored.UNKNOWN_CAMERA
+                if camera_id not in cameras
+                else Ignored.RETAINED
+                if retained and not rule.seeds
+                else _level(payload, rule.path, rule.levels)
+            )
             if isinstance(said, Presence):
                 evidence.append(Evidence(camera_id, rule.source, said, retained, at))
             else:
                 ignored.append(said)
-        return Found(tuple(evidence), tuple(ignored))
+        return Found(tuple(evidence), tuple(ignored), tuple(lost))
+
+
+def _filters(rule: PresenceRule) -> Iterator[str]:
+    """Yield what one rule subscribes to; names with a slash, as Zigbee2MQTT has them, need filters of their own."""
+    yield subscription(rule.topic)
+    for name in rule.names:
+        if "/" in name:
+            yield rule.topic.replace(CAMERA, name)
+    if rule.service:
+        yield rule.service
 
 
 def subscription(topic: str) -> str:
@@ -120,33 +156,39 @@ def _compiled(rule: PresenceRule) -> _Rule:
             parts.append("#")
         else:
             before, named, after = level.partition(CAMERA)
-            camera = "(?P<camera>[^/]+)" if named else ""
+            longer = "".join(f"|{re.escape(name)}" for name in rule.names if "/" in name)
+            camera = f"(?P<camera>[^/]+{longer})" if named else ""
             parts.append(re.escape(before) + camera + re.escape(after))
     # `a/#` also matches `a` itself (MQTT 5, 4.7.1.2).
     pattern = "/".join(parts)
     pattern = pattern.removesuffix("/#") + "(?:/.*)?" if pattern.endswith("/#") else pattern
-    levels: dict[str, Presence | Ignored] = {text.strip(): Ignored.LISTED for text in rule.ignore}
-    levels |= {text.strip(): Presence.OFFLINE for text in rule.offline}
-    levels |= {text.strip(): Presence.ONLINE for text in rule.online}
     return _Rule(
         source=f"mqtt:{rule.name or rule.topic}",
         topic=re.compile(pattern, re.DOTALL),
         path=tuple(rule.json.split(".")) if rule.json else (),
-        levels=levels,
+        levels=_levels(rule.online, rule.offline, rule.ignore),
         seeds=rule.retained == "level",
         names=dict(rule.names),
+        service=rule.service,
+        service_path=tuple(rule.service_json.split(".")) if rule.service_json else (),
+        service_levels=_levels(rule.service_online, rule.service_offline, ()),
     )
 
 
-def _said(rule: _Rule, payload: bytes, *, retained: bool) -> Presence | Ignored:
-    if retained and not rule.seeds:
-        return Ignored.RETAINED
+def _levels(online: Iterable[str], offline: Iterable[str], ignore: Iterable[str]) -> dict[str, Presence | Ignored]:
+    levels: dict[str, Presence | Ignored] = {text.strip(): Ignored.LISTED for text in ignore}
+    levels |= {text.strip(): Presence.OFFLINE for text in offline}
+    levels |= {text.strip(): Presence.ONLINE for text in online}
+    return levels
+
+
+def _level(payload: bytes, path: tuple[str, ...], levels: Mapping[str, Presence | Ignored]) -> Presence | Ignored:
     if not payload:
         return Ignored.EMPTY
     if len(payload) > MAX_PAYLOAD_BYTES:
         return Ignored.TOO_LARGE
-    text = _value(payload, rule.path) if rule.path else _text(payload)
-    return text if isinstance(text, Ignored) else rule.levels.get(text, Ignored.UNLISTED)
+    text = _value(payload, path) if path else _text(payload)
+    return text if isinstance(text, Ignored) else levels.get(text, Ignored.UNLISTED)
 
 
 def _text(payload: bytes) -> str | Ignored:

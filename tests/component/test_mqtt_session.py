@@ -113,6 +113,30 @@ def test_presence_messages_live_and_retained(broker, version):
     asyncio.run(main())
 
 
+def test_a_source_that_dies_or_falls_silent_knows_nothing_of_its_cameras_any_more(broker):
+    rule = PresenceRule(
+        name="nvr", topic="nvr/{camera}/status", service="nvr/available", heartbeat_s=60, online=("online",)
+    )
+
+    async def main():
+        mqtt = dataclasses.replace(settings(broker.port), presence=(rule,))
+        async with Observer(broker.port) as other, Node(mqtt, clock=HurriedClock(600)) as node:
+            await node.session.until_connected()
+            await other.publish("nvr/cam/status", "online")
+            await eventually(lambda: len(node.evidence) == 2)
+            online, silent = node.evidence
+            assert (online.camera_id, online.level) == ("cam", Presence.ONLINE)
+            assert (silent.camera_id, silent.level, silent.source) == ("cam", Presence.UNKNOWN, "mqtt:nvr")
+            await other.publish("nvr/available", "offline", retain=True)
+            await eventually(lambda: len(node.evidence) == 4)
+            assert {(e.camera_id, e.level) for e in node.evidence[2:]} == {
+                ("cam", Presence.UNKNOWN),
+                ("other", Presence.UNKNOWN),
+            }
+
+    asyncio.run(main())
+
+
 @VERSIONS
 def test_subscriptions_come_back_with_a_broker_that_forgot_everything(broker, version):
     async def main():

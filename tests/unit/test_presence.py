@@ -60,9 +60,10 @@ def test_two_sources_that_see_the_same_return_make_one_edge():
 def test_a_lost_source_leaves_the_word_to_the_others_without_an_edge():
     book = PresenceBook(["cam", "other"])
     heard(said(ON, DATABASE), said(OFF), said(ON, camera="other"), book=book)
-    changes = book.source_lost(MQTT, NOW)
+    lost = (said(UNKNOWN), said(UNKNOWN, camera="other"))
+    changes = heard(*lost, book=book)
     assert [(c.camera_id, c.after, c.edge) for c in changes] == [("cam", ON, False), ("other", UNKNOWN, False)]
-    assert book.source_lost(MQTT, NOW) == []
+    assert heard(*lost, book=book) == []
     assert book.hear(said(ON, camera="other")) == Change("other", UNKNOWN, ON, edge=True, source=MQTT, at=NOW)
 
 
