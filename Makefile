@@ -8,7 +8,7 @@ WITH := PATH="$$PATH:/usr/sbin:/sbin"
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test torture bench check format wheel clean
+.PHONY: help install demo test torture soak bench check format wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ torture: $(DONE)  ## bad days for TORTURE_S seconds (default 600): kills, faults
 	@mkdir -p build
 	@$(WITH) sh -c '$(BIN)/python -m pytest -n 2 --dist worksteal -rA --no-header tests/torture </dev/null >build/torture.log 2>&1'; \
 	    result=$$?; grep -v '^{"kills"' build/torture.log | tail -n 40; grep '^{"kills"' build/torture.log; exit $$result
+
+soak: export SOAK_S ?= 1800
+soak: $(DONE)  ## hundreds of outages on 32 cameras for SOAK_S seconds (default 1800): does anything grow; JSON line last
+	@sh deploy/setup.sh mosquitto
+	@$(WITH) $(BIN)/python -m tests.soak </dev/null
 
 bench: $(DONE)  ## measure against the limits and the polling loop; BENCH=name[,name] for some, BENCH=--list for names
 	@sh deploy/setup.sh mosquitto
