@@ -50,6 +50,7 @@ class Conductor:
         reached: how often each place was come to.
         killed: how often somebody was killed, by place and target.
         lines: what the daemons said.
+        calm: nobody is killed at places any more.
     """
 
     def __init__(self, config: Path, mark: Path, plan: "Once | AtRandom") -> None:
@@ -60,6 +61,7 @@ class Conductor:
         self.lines: list[str] = []
         self.exits: list[int] = []
         self._begun = 0
+        self.calm = False
         self.pid: int | None = None  # of the daemon that runs
         self._tasks: set[asyncio.Task] = set()
 
@@ -156,7 +158,7 @@ class Conductor:
             while line := await reader.readline():
                 place = line.decode().strip()
                 self.reached[place] += 1
-                target = self._plan.at(place) if self.pid == pid else None
+                target = self._plan.at(place) if self.pid == pid and not self.calm else None
                 if target is not None:
                     self._plan.done(place, target, struck=self.strike(target, place))
                 writer.write(b"g")

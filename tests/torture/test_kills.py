@@ -72,6 +72,8 @@ async def day(
                     await conductor.run_until(lambda: not plan.left, deadline_s=60)
                 for _ in range(random_kills):
                     await conductor.one_kill(within_s=chance.uniform(0.05, 1.5), target=chance.choice(list(Target)))
+                conductor.calm = True  # the database may not have been opened even once
+                await conductor.run_until(lambda: conductor.reached["start:open"] > 0, deadline_s=60)
             tally.kills += conductor.kills
             assert set(conductor.exits) <= {-9}, f"{conductor.exits}\n" + "\n".join(conductor.lines[-60:])
             async with world.daemon(env=aftermath.family.marked(folder)) as daemon:
