@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "joins",
         ),
     ),
-    ("settings", ("config", "sources.presence_rules")),
+    ("settings", ("config", "sources.presence_rules", "sources.heartbeats")),
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
     ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "room", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
