@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import sqlite3
 import sys
 from collections import defaultdict
@@ -119,9 +120,10 @@ class Stage:
         film: FilmSpec = SMALL,
         shared: bool = True,
         broker: bool = True,
+        database: Path | None = None,
         camera_options: Sequence[str] = (),
     ) -> AsyncIterator[Stage]:
-        """Yield a stage with cameras, an empty kernel database that knows them, and a broker."""
+        """Yield a stage with cameras, a kernel database that knows them (a copy of `database`), and a broker."""
         (folder / "logs").mkdir(parents=True)
         async with contextlib.AsyncExitStack() as stack:  # the broker outlives the daemon, the log both
             logs = stack.enter_context(contextlib.ExitStack())
@@ -131,7 +133,11 @@ class Stage:
             stage.recordings.mkdir()
             stage.broker = served
             await stage._start_cameras(camera_options)
-            create_kernel_database(stage.database)
+            if database is None:
+                create_kernel_database(stage.database)
+            else:
+                stage.database.parent.mkdir()
+                await asyncio.to_thread(shutil.copyfile, database, stage.database)
             stage._add_cameras()
             yield stage
 
@@ -239,10 +245,12 @@ class Stage:
                 )
 
     def gaps(self) -> list[tuple[str, str, str, str]]:
-        """Return camera, start, end and state of every gap row."""
+        """Return camera, start, end and state of every gap row that ends in the last day."""
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=15)) as db:
             return db.execute(
-                "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps ORDER BY camera_id, gap_start"
+                "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps WHERE gap_end > ?"
+                " ORDER BY camera_id, gap_start",
+                (format_instant(self.at(-86400)),),
             ).fetchall()
 
     # -- the program ------------------------------------------------------------------------------------------
