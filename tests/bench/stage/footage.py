@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 from anr_watch.camera.audio import Tone
@@ -54,15 +55,18 @@ class Reel:
         return path, len(data)
 
 
-def prove(folders: Iterable[tuple[Path, int, int, int]]) -> list[Proof]:
-    """Decode folders, each with its first and last frame and the camera's number, two at a time."""
-    with ProcessPoolExecutor(2) as pool:
-        return list(pool.map(_proof, folders))
+Asked = tuple[list[Path], int | None, int | None, int]  # files, first and last frame, number of the camera
 
 
-def _proof(asked: tuple[Path, int, int, int]) -> Proof:
-    folder, first, last, number = asked
-    return count_frames(sorted(folder.glob("*.mp4")), first=first, last=last, camera_number=number)
+def prove(asked: Iterable[Asked]) -> list[Proof]:
+    """Decode sets of files, two at a time, in processes of their own."""
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
+        return list(pool.map(_proof, asked, chunksize=4))
+
+
+def _proof(asked: Asked) -> Proof:
+    files, first, last, number = asked
+    return count_frames(files, first=first, last=last, camera_number=number)
 
 
 class IncompleteError(AssertionError):
@@ -75,9 +79,10 @@ def assert_every_frame_once(folders: Iterable[tuple[Path, int, int, int]]) -> in
     Raises:
         IncompleteError: a frame is missing or double, or something else is in the files.
     """
-    asked = list(folders)
+    given = list(folders)
     expected = 0
-    for (folder, *_), proof in zip(asked, prove(asked), strict=True):
+    asked = [(sorted(folder.glob("*.mp4")), first, last, number) for folder, first, last, number in given]
+    for (folder, *_), proof in zip(given, prove(asked), strict=True):
         if not proof.complete or proof.double:
             raise IncompleteError(
                 f"{folder.name}: {proof.missing_frames} of {proof.expected} frames missing, {proof.double} double: {proof}"

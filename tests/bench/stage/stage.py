@@ -17,6 +17,7 @@ from typing import Any
 
 from anr_watch.camera.film import FilmSpec
 from anr_watch.demo.children import Child, Children
+from anr_watch.demo.tables import Tables
 from anr_watch.instants import format_instant
 from tests.bench.running import CLOCK
 from tests.bench.stage.footage import Reel
@@ -91,7 +92,7 @@ class Stage:
         self,
         folder: Path,
         children: Children,
-        logs: contextlib.ExitStack,
+        stack: contextlib.ExitStack,
         *,
         film: FilmSpec,
         count: int,
@@ -108,7 +109,9 @@ class Stage:
         self.broker: Broker | None = None
         self.now = datetime.now(UTC).replace(microsecond=0)
         self._reels: dict[int, Reel] = {}
-        self._logs = logs
+        self._stack = stack
+        self._reader: sqlite3.Connection | None = None
+        self.live: dict[str, Path] = {}  # the first file of each camera that the kernel opened
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -121,19 +124,27 @@ class Stage:
         shared: bool = True,
         broker: bool = True,
         database: Path | None = None,
+        kernel_tables: bool = False,
         camera_options: Sequence[str] = (),
     ) -> AsyncIterator[Stage]:
-        """Yield a stage with cameras, a kernel database that knows them (a copy of `database`), and a broker."""
+        """Yield a stage with cameras, a kernel database that knows them (a copy of `database`), and a broker.
+
+        `kernel_tables`: the database is made by the stand-in kernel's own module, which is to run on it.
+        """
         (folder / "logs").mkdir(parents=True)
         async with contextlib.AsyncExitStack() as stack:  # the broker outlives the daemon, the log both
-            logs = stack.enter_context(contextlib.ExitStack())
+            outlives = stack.enter_context(contextlib.ExitStack())
             served = stack.enter_context(Broker(folder)) if broker else None
             children = await stack.enter_async_context(Children(folder / "logs", grace_s=20.0))
-            stage = cls(folder, children, logs, film=film, count=count, shared=shared)
+            stage = cls(folder, children, outlives, film=film, count=count, shared=shared)
             stage.recordings.mkdir()
             stage.broker = served
             await stage._start_cameras(camera_options)
-            if database is None:
+            if kernel_tables:
+                tables = Tables(stage.database)
+                tables.migrated()
+                tables.close()
+            elif database is None:
                 create_kernel_database(stage.database)
             else:
                 stage.database.parent.mkdir()
@@ -244,14 +255,22 @@ class Stage:
                     (name, created),
                 )
 
+    def kernel_said(self, _: Child, text: str) -> None:
+        """Take in a line of the stand-in kernel: the first file after an outage is where live recording resumed."""
+        line = json.loads(text)
+        if line["event"] == "file":
+            self.live.setdefault(line["camera"], Path(line["path"]))
+
     def gaps(self) -> list[tuple[str, str, str, str]]:
         """Return camera, start, end and state of every gap row that ends in the last day."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=15)) as db:
-            return db.execute(
-                "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps WHERE gap_end > ?"
-                " ORDER BY camera_id, gap_start",
-                (format_instant(self.at(-86400)),),
-            ).fetchall()
+        if self._reader is None:  # opened once: opening and closing touches the log, which wakes whoever watches it
+            self._reader = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=15)
+            self._stack.callback(self._reader.close)
+        return self._reader.execute(
+            "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps WHERE gap_end > ?"
+            " ORDER BY camera_id, gap_start",
+            (format_instant(self.at(-86400)),),
+        ).fetchall()
 
     # -- the program ------------------------------------------------------------------------------------------
 
@@ -271,7 +290,7 @@ class Stage:
         self.log = Lines()
 
         log = (self.folder / "logs" / f"{name}.json").open("a", encoding="utf-8")  # for what went wrong
-        self._logs.enter_context(log)
+        self._stack.enter_context(log)
 
         def heard(_: Child, text: str) -> None:
             log.write(text + "\n")
