@@ -14,6 +14,7 @@ from pathlib import Path
 from anr_watch.clock import SystemClock
 from tests.bench.figures import Figure
 
+ROOM_BYTES = 6 << 30
 CLOCK = SystemClock()  # the one that cameras and daemon read, too: the same seconds in all processes
 
 
@@ -47,6 +48,14 @@ class Bench:
             self.say(f"what is left of it: {path}")
             raise
         shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def memory_folder(self, name: str) -> Iterator[Path]:
+        """Return a new folder in memory where there is room, so that the disk is not what is measured."""
+        shared = Path("/dev/shm")
+        roomy = shared.is_dir() and shutil.disk_usage(shared).free > ROOM_BYTES
+        with self.folder(name, root=shared if roomy else None) as folder:
+            yield folder
 
     def now_s(self) -> float:
         """Return seconds of the clock that all processes here share."""

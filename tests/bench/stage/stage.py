@@ -123,13 +123,15 @@ class Stage:
         film: FilmSpec = SMALL,
         shared: bool = True,
         broker: bool = True,
+        cameras: bool = True,
+        simulated: int | None = None,
         database: Path | None = None,
         kernel_tables: bool = False,
         camera_options: Sequence[str] = (),
     ) -> AsyncIterator[Stage]:
         """Yield a stage with cameras, a kernel database that knows them (a copy of `database`), and a broker.
 
-        `kernel_tables`: the database is made by the stand-in kernel's own module, which is to run on it.
+        `cameras`: off where nobody is to be asked; `simulated`: only so many of them are there. `kernel_tables`: the database is made by the stand-in kernel's own module, which is to run on it.
         """
         (folder / "logs").mkdir(parents=True)
         async with contextlib.AsyncExitStack() as stack:  # the broker outlives the daemon, the log both
@@ -139,7 +141,9 @@ class Stage:
             stage = cls(folder, children, outlives, film=film, count=count, shared=shared)
             stage.recordings.mkdir()
             stage.broker = served
-            await stage._start_cameras(camera_options)
+            stage.ports = [1] * count
+            if cameras:
+                await stage._start_cameras(camera_options, count if simulated is None else simulated)
             if kernel_tables:
                 tables = Tables(stage.database)
                 tables.migrated()
@@ -154,7 +158,7 @@ class Stage:
 
     # -- cameras ----------------------------------------------------------------------------------------------
 
-    async def _start_cameras(self, options: Sequence[str]) -> None:
+    async def _start_cameras(self, options: Sequence[str], count: int) -> None:
         film = self.film
         ready: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
 
@@ -168,13 +172,13 @@ class Stage:
                 child.answered(line)
 
         arguments = [
-            "--count", str(self.count), "--size", f"{film.width}x{film.height}", "--fps", str(film.fps),
+            "--count", str(count), "--size", f"{film.width}x{film.height}", "--fps", str(film.fps),
             "--gop", str(film.gop_frames), "--bitrate", str(film.bitrate_bps), *options,
         ]  # fmt: skip
         if self.shared:
             arguments.append("--shared")
         self.cameras = await self.python("cameras", "tests.bench.stage.cameras", *arguments, on_line=heard)
-        self.ports = await asyncio.wait_for(ready, START_S)
+        self.ports[:count] = await asyncio.wait_for(ready, START_S)
 
     async def python(
         self, name: str, module: str, *arguments: str, on_line: Callable[[Child, str], None] | None = None
@@ -261,21 +265,29 @@ class Stage:
         if line["event"] == "file":
             self.live.setdefault(line["camera"], Path(line["path"]))
 
-    def gaps(self) -> list[tuple[str, str, str, str]]:
-        """Return camera, start, end and state of every gap row that ends in the last day."""
-        if self._reader is None:  # opened once: opening and closing touches the log, which wakes whoever watches it
+    def reader(self) -> sqlite3.Connection:
+        """Return a connection that only reads; one for all, because opening one wakes whoever watches the log."""
+        if self._reader is None:
             self._reader = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=15)
             self._stack.callback(self._reader.close)
-        return self._reader.execute(
-            "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps WHERE gap_end > ?"
-            " ORDER BY camera_id, gap_start",
-            (format_instant(self.at(-86400)),),
-        ).fetchall()
+        return self._reader
+
+    def gaps(self) -> list[tuple[str, str, str, str]]:
+        """Return camera, start, end and state of every gap row that ends in the last day."""
+        return (
+            self.reader()
+            .execute(
+                "SELECT camera_id, gap_start, gap_end, fill_state FROM recording_gaps WHERE gap_end > ?"
+                " ORDER BY camera_id, gap_start",
+                (format_instant(self.at(-86400)),),
+            )
+            .fetchall()
+        )
 
     # -- the program ------------------------------------------------------------------------------------------
 
-    async def start_daemon(self, settings: str = "", *, name: str = "anr-watch") -> Child:
-        """Start the installed program as a person would and return when it says that it is ready."""
+    async def start_daemon(self, settings: str = "", *, until: str = "connected to the broker") -> Child:
+        """Start the installed program as a person would and return when its log says what `until` begins with."""
         mqtt = ""
         if self.broker is not None:
             mqtt = (
@@ -289,7 +301,7 @@ class Stage:
         )
         self.log = Lines()
 
-        log = (self.folder / "logs" / f"{name}.json").open("a", encoding="utf-8")  # for what went wrong
+        log = (self.folder / "logs" / "anr-watch.json").open("a", encoding="utf-8")  # for what went wrong
         self._stack.enter_context(log)
 
         def heard(_: Child, text: str) -> None:
@@ -299,10 +311,10 @@ class Stage:
 
         # Its log, on stderr, is what we listen to; sh becomes the program.
         run = ["sh", "-c", 'exec "$@" 2>&1', "sh", str(PROGRAM), "--config", str(config), "run"]
-        daemon = await self.children.start(name, run, on_line=heard)
-        await self.log.first(lambda line: line["event"] == "ready", "the daemon is ready", timeout_s=START_S)
-        if self.broker is not None:
-            await self.log.first(lambda line: line["event"].startswith("connected to the broker"), "the broker")
+        daemon = await self.children.start("anr-watch", run, on_line=heard)
+        if self.broker is None and until:
+            until = "ready"
+        await self.log.first(lambda line: line["event"].startswith(until), f"{until!r} in the log", timeout_s=START_S)
         return daemon
 
     async def foreigner(self) -> Child:

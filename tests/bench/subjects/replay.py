@@ -48,9 +48,7 @@ def by_name(name: str) -> Spec:
 @contextlib.asynccontextmanager
 async def prepared(bench: Bench, film: FilmSpec, count: int, *options: str) -> AsyncIterator[Stage]:
     """Yield a stage whose cameras have a minute that was not recorded; in memory where there is room for it."""
-    shared = Path("/dev/shm")
-    roomy = shared.is_dir() and shutil.disk_usage(shared).free > 6 << 30
-    with bench.folder("replay", root=shared if roomy else None) as folder:
+    with bench.memory_folder("replay") as folder:
         async with Stage.opened(folder, count=count, film=film, broker=False, camera_options=options) as stage:
             for index in range(count):
                 stage.record(index, (-GAP_S - 40, -GAP_S - 30), (-30, -20), (-20, -10))
