@@ -14,14 +14,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from anr_watch.model import Window
-
 SUFFIX: Final = ".mp4"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_S: Final = 86400
 _EXPANDED: Final = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S"}
 _WIDTH: Final = {"Y": 4, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2}
-_STEP_S: Final = {"Y": _DAY_S, "m": _DAY_S, "d": _DAY_S, "j": _DAY_S, "H": 3600, "M": 60, "S": 1}
 _TOKEN: Final = re.compile(r"%(.)|([^%]+)", re.DOTALL)
 _CHUNK: Final = 20_000  # names per regular expression call: about 5 ms with the interpreter lock held
 
@@ -91,18 +88,6 @@ class NamePattern:
         if start.tzinfo is None:
             raise ValueError("naive time")
         return "/".join(_written(level, start.astimezone(UTC)) for level in self._levels) + SUFFIX
-
-    def folders(self, window: Window) -> list[str]:
-        """Return the folders below the camera's folder that hold starts inside `window`; `[""]` when flat."""
-        if self.depth == 0:
-            return [""]
-        step = timedelta(seconds=_STEP_S[self._order[self._known[-1] - 1]])
-        at = _EPOCH + (window.start.astimezone(UTC) - _EPOCH) // step * step
-        found: dict[str, None] = {}
-        while at < window.end:
-            found["/".join(_written(level, at) for level in self._levels[:-1])] = None
-            at += step
-        return list(found)
 
     def folder_key(self, relative: str) -> Key | None:
         """Return what a folder below the camera's folder tells of the time, coarse first; None: not ours."""

@@ -229,6 +229,8 @@ def _checked(url: str) -> tuple[str, Device]:
         raise ReplayRefused(
             "the replay URL has an @ behind the host (write @ as %40, and in a password / as %2F, ? as %3F, # as %23)"
         )
+    if set(credentials) & set("[]"):
+        raise ReplayRefused("the replay URL has a bracket before the @ (write [ as %5B and ] as %5D)")
     host, colon, port = host_port, "", ""
     if not host_port.endswith("]"):
         host, colon, port = host_port.rpartition(":") if ":" in host_port else (host_port, "", "")

@@ -84,7 +84,6 @@ def guided(args: argparse.Namespace, corpus: Path, counter: Counter) -> int:
         "-max_len=65536",
         "-print_final_stats=0",
         "-verbosity=0",
-        "-close_fd_mask=1",
     ]
     options += [f"-runs={args.cases}"] if args.cases else []
     options += [f"-max_total_time={max(1, round(args.seconds))}"] if args.seconds else []

@@ -19,6 +19,7 @@ from anr_watch.config import PresenceRule, load
 from anr_watch.errors import ConfigError, ParseError, ReplayRefused
 from anr_watch.footage.boxes import read_facts
 from anr_watch.footage.codecs import codec_name
+from anr_watch.footage.folder import Recordings
 from anr_watch.footage.names import SUFFIX, NamePattern
 from anr_watch.footage.samples import PictureFile
 from anr_watch.instants import format_instant, parse_instant
@@ -156,6 +157,31 @@ def names(data: bytes) -> None:
         int(at.timestamp()) for entry in plain if (at := pattern.parse("/".join([*parts[:-1], entry]))) is not None
     )
     assert starts == single
+
+
+@functools.cache
+def _root() -> Path:
+    return Path(tempfile.mkdtemp(prefix="anr-fuzz-"))
+
+
+def ids(data: bytes) -> None:
+    """Ids come from a database, MQTT and configuration, and become folders."""
+    camera_id, gap_id = _lines(data, 2)
+    root = _root()
+    recordings = Recordings(root, NamePattern("%Y%m%d_%H%M%S"))
+    try:
+        folder = recordings.camera_folder(camera_id)
+        assert folder.parent == root
+        assert os.path.normpath(folder) == str(folder)
+        assert "\0" not in camera_id
+        assert folder.name.isprintable() or not camera_id.isprintable()
+    except ReplayRefused as error:
+        assert str(error).isprintable()
+    staging = recordings.staging(gap_id)
+    assert staging.resolve().parent == (root / ".anr-watch").resolve()
+    assert staging.stat().st_mode & 0o777 == 0o700
+    recordings.clear_staging(gap_id)
+    assert not staging.exists()
 
 
 # What goes out to a camera.
@@ -505,6 +531,9 @@ TARGETS = {
         sample_entry, lambda: [data[300:700] for data in corpora.mp4_heads()], (b"mp4aesds", b"esds")
     ),
     "names": Target(names, corpora.name_patterns, (*TEXT_WORDS, b"%Y", b"%s", b"%j", b"%%", b".mp4", b"%H%M%S")),
+    "ids": Target(
+        ids, lambda: [b"gate\ngap_0a1b", b"../x\n../../etc", b"T\xc3\xbcr 1\nlock", b".anr-watch\n."], TEXT_WORDS
+    ),
     "url_template": Target(url_template, corpora.templates, (*TEXT_WORDS, *TEMPLATE_WORDS)),
     "device_time": Target(
         device_time,

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from anr_watch import log
 from anr_watch.config.checking import shown
-from anr_watch.errors import ParseError
+from anr_watch.errors import ParseError, ReplayRefused
 from anr_watch.footage.names import NamePattern
 from anr_watch.footage.samples import PictureFile
 from anr_watch.joins.fingerprint import of_annexb, of_length_prefixed
 from anr_watch.mqtt.comeback import LAST_DELAY_S, back_off_s
 from anr_watch.mqtt.packets import reason_name
-from anr_watch.replay.urls import mask_url
+from anr_watch.replay.urls import check_template, mask_url
 from tests.fuzz import targets, watched
 from tests.fuzz.corpora import NOON
 from tests.fuzz.guided import fuzzer
@@ -28,6 +28,12 @@ from tests.fuzz.targets import TARGETS
 
 SHORT_CASES = 300  # per target: 2 to 4 s for all of them together
 SLICE_S = 4.0
+WHOLE_S = 600  # the long form as it is meant
+# A case takes 20 to 50 us.
+QUICK = (
+    *("sample_entry", "sealed", "mqtt_command", "mqtt_presence", "topic_levels"),
+    *("worker_event", "worker_job", "instant", "kernel_row", "device_time"),
+)
 
 
 def box(kind, *bodies, size=None):
@@ -68,7 +74,9 @@ def fragment(*counts, base=0, media=b"x" * 64):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_changed_real_inputs_break_no_promise(name, tally, rounds):
-    for number in rounds(short=1, share=0.2 / len(TARGETS)):
+    if (rounds.long_s or 0) >= WHOLE_S and name in QUICK:  # a million cases, however busy the machine is
+        tally.cases += watched.run(name, seed=-1 - next(rounds(short=1, share=0)), cases=1_000_000 // len(QUICK))
+    for number in rounds(short=1, share=0.25 / len(TARGETS)):
         seconds = SLICE_S if rounds.long else float("inf")
         tally.cases += watched.run(name, seed=number, cases=1 << 30 if rounds.long else SHORT_CASES, seconds=seconds)
 
@@ -76,7 +84,7 @@ def test_changed_real_inputs_break_no_promise(name, tally, rounds):
 def test_a_fuzzer_guided_by_coverage_breaks_no_promise(tally, rounds, tmp_path):
     """In the short form one target, to show that it works; where there is no fuzzer the changes are blind."""
     names = list(TARGETS)
-    for number in rounds(short=1, share=0.12):
+    for number in rounds(short=1, share=0.1):
         name = names[number % len(names)] if rounds.long else "mp4_facts"
         done = fuzzer(name, tmp_path / str(number), seed=number, seconds=5.0 if rounds.long else None, cases=3000)
         assert done > 0
@@ -272,6 +280,15 @@ def test_every_code_a_broker_can_send_has_a_name(tally):
         assert reason_name(code)
     for failures in (0, 1, 10, 10**9):
         assert 0 < back_off_s(failures, 0.999) <= LAST_DELAY_S
+
+
+@pytest.mark.parametrize("template", [b"rtsp://[200a@m{start}", b"rtsp://a]:b@m/{start}", b"rtsp://[::1]@h{start}"])
+def test_a_bracket_among_credentials_is_refused(template, tally):
+    """It passed the check of the configuration and ended each worker: URLs are taken apart there once more."""
+    tally.cases += 1
+    watched.feed("url_template", template)
+    with pytest.raises(ReplayRefused, match="bracket"):
+        check_template(template.decode())
 
 
 def test_a_zone_is_no_module(tally):

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anr_watch.footage.names import NamePattern
-from anr_watch.model import Window
 
 PATTERNS = [
     "%Y%m%d_%H%M%S",
@@ -118,17 +117,6 @@ def test_a_whole_folder_is_read_as_its_names_one_by_one(pattern, data):
     prefix = f"{folder}/" if folder else ""
     expected = sorted(int(t.timestamp()) for n in listed if (t := names.parse(prefix + n)) is not None)
     assert list(names.starts(folder, listed)) == expected
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-@settings(max_examples=40)
-@given(start=INSTANTS, length_s=st.integers(1, 10_000), inside=st.floats(0, 0.999))
-def test_folders_of_a_window_hold_every_start_inside_it(pattern, start, length_s, inside):
-    names = NamePattern(pattern)
-    length_s = min(length_s, 200) if names.depth == 5 else length_s
-    window = Window(start, start + timedelta(seconds=length_s))
-    folder = names.format(start + timedelta(seconds=int(length_s * inside))).rpartition("/")[0]
-    assert folder in names.folders(window)
 
 
 @pytest.mark.parametrize("pattern", [p for p in PATTERNS if "/" in p])
