@@ -50,6 +50,7 @@ class _Hints:
     segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
     closed: dict[str, set[datetime]] = field(default_factory=dict)  # camera -> starts of finished files
     everything: bool = False
+    states: bool = False  # the broker may have forgotten the retained states
     edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
 
     def absorb(self, newer: _Hints) -> None:
@@ -60,6 +61,7 @@ class _Hints:
         for camera_id, starts in newer.closed.items():
             self.closed.setdefault(camera_id, set()).update(starts)
         self.everything |= newer.everything
+        self.states |= newer.states
         self.edges |= newer.edges
 
 
@@ -154,6 +156,11 @@ class Coordinator:
         await self.scheduler.hold(why)
         self.look_again("recordings lost" if why else "recordings back")
 
+    def broker_back(self) -> None:
+        """A connection to the broker: messages may have been missed, and it may have forgotten what it retained."""
+        self._hints.states = True
+        self.look_again("mqtt connected")
+
     async def restore(self) -> None:
         """Take over what gaps were waiting for before a restart.
 
@@ -220,6 +227,9 @@ class Coordinator:
                 self.announcements.fill_interrupted, running=self.scheduler.running.keys()
             )
             self.scheduler.left_open -= left_open
+        if hints.states:
+            await store.tell(look.cameras.keys(), self.announcements.state)
+            hints.states = False
         room_due_s = await self.scheduler.room.look()
         fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
         await self._tell_held()

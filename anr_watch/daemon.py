@@ -360,7 +360,7 @@ class _Daemon:
                 cameras=lambda: coordinator.cameras,
                 on_evidence=coordinator.hear,
                 on_command=control.carry_out,
-                on_connected=lambda: coordinator.look_again("mqtt connected"),
+                on_connected=coordinator.broker_back,
                 birth=partial(self._birth, engine),
             ),
             clock=self._clock,

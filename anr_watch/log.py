@@ -1,7 +1,8 @@
 """Log lines for people (plain) or machines (JSON) on stderr; the last rim a secret could slip through.
 
 Every record passes one redaction: what stands between `://` and the last `@` of an authority becomes `***`,
-and control characters become escapes, so that a camera or a client cannot forge lines or colour terminals.
+and control characters become escapes, so that a camera or a client cannot forge lines, colour terminals or turn
+the direction of what follows. A trace has more than one line; those behind the first are indented, as no record is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from datetime import UTC, datetime
 # One pass over the text, word by word: a single expression for scheme, `://` and `@` takes time that grows with the
 # square of what a stranger sent (60 000 letters: 12 s).
 _WORD = re.compile(r"[^ \t\r\n\"'<>]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# C0, C1, line and paragraph separators; marks, embeddings, overrides and isolates of bidirectional text, which let a
+# line show something else than it holds (CVE-2021-42574); lone surrogates, which no UTF-8 can carry.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -37,8 +40,18 @@ def _without_authority(match: re.Match[str]) -> str:
 
 def one_line(text: str, limit: int = 2000) -> str:
     """Return `text` as one printable line: control characters escaped, cut at `limit` characters."""
-    clean = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    clean = _CONTROL.sub(_escape, text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def json_line(text: str) -> str:
+    """Return JSON with what could colour or turn a terminal's line as JSON escapes; its values are the same."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 class _Plain(logging.Formatter):
@@ -48,7 +61,7 @@ class _Plain(logging.Formatter):
         text = f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z {record.levelname:<7} {record.getMessage()}"
         lines = [one_line(redact(f"{text} {fields}".rstrip()))]
         if record.exc_info:
-            lines.append(redact(self.formatException(record.exc_info)))
+            lines += [f"    {line}" for line in _trace(self, record)]
         return "\n".join(lines)
 
 
@@ -64,8 +77,14 @@ class _Json(logging.Formatter):
         }
         entry |= {key: one_line(redact(str(value))) for key, value in _fields(record).items()}
         if record.exc_info:
-            entry["exception"] = redact(self.formatException(record.exc_info))
+            entry["exception"] = "\n".join(_trace(self, record))
         return orjson.dumps(entry).decode()
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    """Return the trace of a record, line by line; an exception's text can be anything, line feeds included."""
+    text = "" if record.exc_info is None else redact(formatter.formatException(record.exc_info))
+    return [one_line(line) for line in text.split("\n")]
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

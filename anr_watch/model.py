@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from anr_watch.states import FillState, Reason
 
@@ -146,6 +147,7 @@ class ReplayOptions:
     transport: str = "tcp"
     max_mb_s: float = 0.0  # 0: no cap
     tls_verify: bool = False
+    tls_ca_file: Path | None = None  # whom `tls_verify` trusts; None: this machine's authorities
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from functools import lru_cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from anr_watch.camera.audio import Tone
@@ -26,7 +27,9 @@ class CameraSpec:
     `replay_speed` is footage seconds per second, 0 for as fast as the client takes it. `zone` is the zone of
     the camera's wall clock, which Dahua URLs are written in. `replay_limit` is how many replay sessions it
     serves at once over RTSP, `http_limit` how many downloads over HTTP (0: any number). Port 0 lets the system
-    choose. `stored_film` is what its card holds, where that is another encoding than it sends live.
+    choose. `stored_film` is what its card holds, where that is another encoding than it sends live. `changed_film` is
+    what it holds from some moment on, see the fault `change_after_s`. With `tls` (files with certificate and key)
+    both ports speak TLS only, and the URLs are `rtsps` and `https`.
     """
 
     name: str = "cam"
@@ -46,6 +49,8 @@ class CameraSpec:
     mtu_bytes: int = 1400
     report_every_s: float = 5.0
     stored_film: FilmSpec | None = None
+    changed_film: FilmSpec | None = None
+    tls: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         """Take the plain texts of enumerations, too.
@@ -53,9 +58,9 @@ class CameraSpec:
         Raises:
             ValueError: a kind of sound or authentication that does not exist, or a stored film of other pictures.
         """
-        stored = self.stored_film
-        if stored is not None and (stored.fps, stored.gop_frames) != (self.film.fps, self.film.gop_frames):
-            raise ValueError("the stored film has other groups of pictures than the live one")
+        for other in (self.stored_film, self.changed_film):
+            if other is not None and (other.fps, other.gop_frames) != (self.film.fps, self.film.gop_frames):
+                raise ValueError("the stored film has other groups of pictures than the live one")
         object.__setattr__(self, "audio", AudioKind(self.audio))
         object.__setattr__(self, "auth", AuthScheme(self.auth))
 
@@ -68,6 +73,7 @@ class Core:
         self.clock = clock
         self.film = Film(spec.film)
         self._stored_film = self.film if spec.stored_film is None else Film(spec.stored_film)
+        self.changed_film = self.film if spec.changed_film is None else Film(spec.changed_film)
         self.tone = Tone(spec.audio)
         self.storage = Storage(spec.film, clock)
         self.storage.clock_offset_s = spec.clock_offset_s

@@ -164,6 +164,7 @@ class SimulatedCamera:
     def _root(self, way: Replay, password: str | None) -> str:
         over_http = way in {Replay.MEDIAMTX, Replay.FRIGATE}
         scheme, port = ("http", self.http_port) if over_http else ("rtsp", self.rtsp_port)
+        scheme += "s" if self.spec.tls else ""
         credentials = ""
         if self.spec.auth is not AuthScheme.NONE:
             secret = self.spec.password if password is None else password

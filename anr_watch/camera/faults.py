@@ -38,13 +38,14 @@ class Scope(StrEnum):
 
 
 class Hang(StrEnum):
-    """The request that is never answered."""
+    """The request that is never answered, or at which the connection is reset."""
 
     NONE = ""
     OPTIONS = "options"
     DESCRIBE = "describe"
     SETUP = "setup"
     PLAY = "play"
+    TEARDOWN = "teardown"
     GET = "get"  # of the HTTP server
 
 
@@ -63,6 +64,10 @@ class Faults:
     play_status: int = 0
     status_count: int = 0  # the statuses above are sent that many times; 0 is for ever
     hang: Hang = Hang.NONE
+    vanish: Hang = Hang.NONE  # answered by a TCP reset; not for `get`
+    answer_bytes_s: float = 0.0  # RTSP answers come at that rate
+    phrase: str = ""  # what stands behind an RTSP status of 400 and more
+    sdp_line: str = ""  # stands in the SDP, too
     scope: Scope = Scope.REPLAY
     stall_after_s: float | None = None
     cut_after_s: float | None = None
@@ -73,6 +78,8 @@ class Faults:
     late_start_s: float = 0.0
     hole: tuple[float, float] | None = None
     timestamp_jump: tuple[float, float] | None = None  # after so many seconds, by so many
+    stuck_after_s: float | None = None  # from then on RTP time stands still
+    change_after_s: float | None = None  # from then on the pictures are those of the spec's `changed_film`
     reports: Reports = Reports.TRUE
     reports_late_s: float = 3.0
     end: End = End.BYE
@@ -125,7 +132,6 @@ class Faults:
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Faults)}
 _PAIRS = ("hole", "timestamp_jump")
-_OPTIONAL_SECONDS = ("stall_after_s", "cut_after_s", "rst_after_s")
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -134,7 +140,7 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"no fault {name!r}; there are: {', '.join(_DEFAULTS)}")
     default = _DEFAULTS[name]
     try:
-        if value in (None, "") and (default is None or name == "hang"):
+        if value in (None, "") and (default is None or isinstance(default, Hang)):
             return default
         if name in _PAIRS:
             first, second = value.split(",") if isinstance(value, str) else value

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 from anr_watch.camera.core import Core
+from anr_watch.clock import Clock
 
 _LINE_LIMIT_BYTES = 65536
 
@@ -48,6 +50,19 @@ class Connection:
         self._writer.write(data)
         self.sent_bytes += len(data)
         await self._writer.drain()
+
+    async def drip(self, data: bytes, clock: Clock, bytes_s: float) -> None:
+        """Send bytes one at a time at a rate; 0 sends them at once.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        if bytes_s <= 0:
+            await self.write(data)
+            return
+        for byte in data:
+            await self.write(bytes([byte]))
+            await clock.sleep(1 / bytes_s)
 
     async def until_gone(self) -> None:
         """Ignore whatever the client sends until it closes."""
@@ -106,7 +121,9 @@ class Listener:
             self._held = self._bound(port)
             self.port = self._held.getsockname()[1]
         sock, self._held = self._held, None
-        self._server = await asyncio.start_server(self._accepted, sock=sock, backlog=64, limit=_LINE_LIMIT_BYTES)
+        self._server = await asyncio.start_server(
+            self._accepted, sock=sock, backlog=64, limit=_LINE_LIMIT_BYTES, ssl=self._tls()
+        )
 
     def close(self) -> None:
         """Stop listening; connections stay."""
@@ -134,6 +151,14 @@ class Listener:
         if self._held is not None:
             self._held.close()
             self._held = None
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """Return what makes this a TLS port: the camera's certificate and key; None for a plain one."""
+        if self._core.spec.tls is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self._core.spec.tls)
+        return context
 
     def _bound(self, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -130,7 +130,9 @@ class RtspConnection:
             return Request(words[0].upper(), words[1], headers)
 
     async def _send(self, request: Request, reply: Reply) -> None:
-        head = f"RTSP/1.0 {reply.status} {_REASONS.get(reply.status, 'Error')}\r\n"
+        faults = self._core.faults
+        phrase = (faults.phrase if reply.status >= 400 else "") or _REASONS.get(reply.status, "Error")
+        head = f"RTSP/1.0 {reply.status} {phrase}\r\n"
         head += f"CSeq: {request.headers.get('cseq', '0')}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         if reply.body:
@@ -138,7 +140,7 @@ class RtspConnection:
         if reply.status >= 400:
             self._journal("status", method=request.method, status=reply.status)
         async with self._connection.whole:
-            await self._connection.write(head.encode() + b"\r\n" + reply.body)
+            await self._connection.drip(head.encode() + b"\r\n" + reply.body, self._core.clock, faults.answer_bytes_s)
 
     def _journal(self, kind: str, **detail: object) -> None:
         self._core.journal.add(kind, connection=self._connection.number, **detail)
@@ -152,6 +154,8 @@ class RtspConnection:
         except ValueError:
             return Reply(400)
         faults = self._faults_for(target)
+        if faults.vanish.value == method.lower():
+            raise ConnectionResetError
         if faults.hang.value == method.lower():
             return None
         if method == "OPTIONS":
@@ -213,7 +217,7 @@ class RtspConnection:
         film = self._core.film_shown(faults, live=target.live)
         await film.gop_soon(0)
         await asyncio.to_thread(self._core.tone.prepare)
-        body = describe(film, self._core.tone, target).encode()
+        body = describe(film, self._core.tone, target, extra=faults.sdp_line).encode()
         base = request.url.rstrip("/") + "/"
         return Reply(headers={"Content-Base": base, "Content-Type": "application/sdp"}, body=body)
 

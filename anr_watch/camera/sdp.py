@@ -16,9 +16,17 @@ VIDEO_TRACK: Final = 1
 AUDIO_TRACK: Final = 2
 
 
-def describe(film: Film, tone: Tone, target: Target) -> str:
-    """Return the session description of a stream."""
-    lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=Media Presentation", "c=IN IP4 0.0.0.0", "t=0 0", "a=control:*"]
+def describe(film: Film, tone: Tone, target: Target, *, extra: str = "") -> str:
+    """Return the session description of a stream; `extra` is a line put into it as it is."""
+    lines = [
+        "v=0",
+        "o=- 1 1 IN IP4 0.0.0.0",
+        "s=Media Presentation",
+        *([extra] if extra else []),
+        "c=IN IP4 0.0.0.0",
+        "t=0 0",
+        "a=control:*",
+    ]
     lines.append("a=range:npt=now-" if target.live or target.window is None else f"a=range:clock={target.window}")
     lines += _video(film)
     if tone.kind is not AudioKind.NONE:

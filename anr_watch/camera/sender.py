@@ -70,9 +70,21 @@ class Sender:
                     return reason
                 self._jump_at(position)
                 await self._outlet.until_due(position)
-                await self._outlet.write(self._packets(position, picture))
+                await self._outlet.write(self._packets(position, await self._shown(position, picture)))
                 self._next = position + 1
         return await self._finish()
+
+    async def _shown(self, position: int, picture: Picture) -> Picture:
+        """Return the picture, or the other film's from the first group on that begins after the change."""
+        change = self._faults.change_after_s
+        if change is None or self._outlet.elapsed_s(picture.number) < change:
+            return picture
+        if picture.key:
+            self._film = self._core.changed_film
+        if self._film is not self._core.changed_film:
+            return picture
+        gop = await self._film.gop_soon(position // self._film.spec.gop_frames)
+        return gop.pictures[position - gop.first]
 
     def _jump_at(self, position: int) -> None:
         """Let RTP time jump when the fault says so; a report at once keeps UTC true."""
@@ -92,12 +104,19 @@ class Sender:
         video, audio = self._tracks.video, self._tracks.audio
         if video is not None:
             packets = video.h265 if spec.codec is VideoCodec.H265 else video.h264
-            out.append(packets(picture.nals, picture.number * VIDEO_CLOCK // spec.fps))
+            out.append(packets(picture.nals, self._timed(picture.number) * VIDEO_CLOCK // spec.fps))
         if audio is not None:
             packet = audio.aac if self._core.tone.kind is AudioKind.AAC else audio.samples
             blocks = self._core.tone.between(Fraction(self._next, spec.fps), Fraction(position + 1, spec.fps))
             out += [packet(block.data, block.ticks) for block in blocks]
         return b"".join(out)
+
+    def _timed(self, number: int) -> int:
+        """Return the number of the picture whose time a picture is sent with."""
+        stuck = self._faults.stuck_after_s
+        if stuck is None or self._outlet.elapsed_s(number) < stuck:
+            return number
+        return number - round((self._outlet.elapsed_s(number) - stuck) * self._film.spec.fps)
 
     def _report_is_due(self, position: int, *, key: bool) -> bool:
         faults, fps = self._faults, self._film.spec.fps

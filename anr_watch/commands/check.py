@@ -15,6 +15,7 @@ from anr_watch.clock import Clock, SystemClock
 from anr_watch.commands.check_broker import check_broker
 from anr_watch.commands.check_camera import check_cameras
 from anr_watch.commands.check_disk import check_database_file, check_recordings
+from anr_watch.commands.check_secrets import check_secret_files
 from anr_watch.commands.findings import Finding, Level, fail, ok, warn
 from anr_watch.commands.given import known_camera
 from anr_watch.commands.invocation import load_settings
@@ -92,6 +93,8 @@ def _show(finding: Finding, *, as_json: bool) -> None:
 async def _check(settings: Settings, clock: Clock, args: argparse.Namespace, tell: Callable[[Finding], None]) -> None:
     known, of_database = await _database(settings, clock, args.camera)
     tell(ok("config", "built-in defaults, no file" if settings.source == "defaults" else settings.source))
+    for finding in await asyncio.to_thread(check_secret_files, settings.source):
+        tell(finding)
     for finding in of_database:
         tell(finding)
     camera_ids = [camera.id for camera in known.cameras.values() if camera.wants_fills] if known else []

@@ -173,6 +173,7 @@ class _Check:
                 max_bytes_s=options.max_mb_s * 1e6,
                 transport=options.transport,
                 tls_verify=options.tls_verify,
+                tls_ca_file=options.tls_ca_file.absolute() if options.tls_ca_file else None,
             )
             async with self._workers.replay(job) as running, asyncio.TaskGroup() as group:
                 ending = group.create_task(self._end_in_time(running), name=f"check-end:{self._camera.id}")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import orjson
 
 from anr_watch.drawing.lanes import LOOKS
-from anr_watch.log import one_line, redact
+from anr_watch.log import json_line, one_line, redact
 from anr_watch.replay.urls import mask_url
 
 _COLOURS = {"ok": "32", "warn": "33", "FAIL": "31", "filled": "32", "failed": "31", "online": "32", "offline": "31"}
@@ -122,7 +122,7 @@ def emit(value: Mapping[str, object]) -> None:
         line = orjson.dumps(value, option=orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError:  # a lone surrogate in a text from the database: the only thing orjson refuses
         line = orjson.dumps(_encodable(value), option=orjson.OPT_UTC_Z)
-    show(line.decode())
+    show(json_line(line.decode()))
 
 
 def _encodable(value: object) -> object:

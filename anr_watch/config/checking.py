@@ -99,6 +99,10 @@ def _options(at: str, options: ReplayOptions) -> Iterator[Problem]:
         )
     if options.transport not in TRANSPORTS:
         yield Problem(f"{at}.transport", shown(options.transport), f"must be one of {', '.join(TRANSPORTS)}")
+    if options.tls_ca_file is not None and not options.tls_ca_file.is_file():
+        yield Problem(f"{at}.tls_ca_file", shown(str(options.tls_ca_file)), "there is no such file")
+    if options.tls_ca_file is not None and not options.tls_verify:
+        yield Problem(f"{at}.tls_ca_file", shown(str(options.tls_ca_file)), "needs tls_verify = true")
     if options.channel is not None and not _CHANNEL.fullmatch(options.channel):
         yield Problem(f"{at}.channel", shown(options.channel), "must be letters, digits, dots, dashes: 101")
 

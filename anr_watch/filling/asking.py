@@ -146,6 +146,7 @@ class Asking:
             max_bytes_s=options.max_mb_s * 1e6,
             transport=options.transport,
             tls_verify=options.tls_verify,
+            tls_ca_file=options.tls_ca_file.absolute() if options.tls_ca_file else None,
         )
 
     def _end_of(self, ended: Ended) -> ReplayEnd:

@@ -17,6 +17,7 @@ from anr_watch.errors import StorageError
 from anr_watch.footage.faults import storage_error
 
 _FILE_MODE: Final = 0o644  # as the recorder's ffmpeg creates its files, before the umask
+FOLDER_MODE: Final = 0o755  # the same for folders: whatever the umask, nobody else may write into them
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
 # File systems without hard links (FAT, exFAT, some network and FUSE ones) answer with one of these.
@@ -94,7 +95,7 @@ def make_folder(folder: Path, root: Path) -> None:
         at = at.parent
     try:
         for part in reversed(missing):
-            part.mkdir(exist_ok=True)
+            part.mkdir(FOLDER_MODE, exist_ok=True)
             sync_folder(part.parent)
     except OSError as error:
         raise storage_error("cannot create", folder, error) from error

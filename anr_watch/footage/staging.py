@@ -24,6 +24,7 @@ from anr_watch.lockfile import LockFile
 STAGING_NAME: Final = ".anr-watch"
 _LOCK_NAME: Final = "lock"
 _PROBE_NAME: Final = ".probe"  # no gap's folder can have this name
+_PRIVATE: Final = 0o700
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", re.ASCII)
 
 
@@ -48,7 +49,9 @@ class Staging:
         folder = self._open_base() / _safe_name(gap_id)
         self._left.discard(gap_id)
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=_PRIVATE, exist_ok=True)
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise StorageError(f"{folder} must be a folder, not a link or a file")
         except OSError as error:
             raise storage_error("cannot create", folder, error) from error
         return folder
@@ -176,11 +179,12 @@ class Staging:
             if not self._root.is_dir():
                 raise StorageError(f"the recordings folder {self._root} is missing")
             if self._held is None:
-                self._base.mkdir(mode=0o700, exist_ok=True)
+                self._base.mkdir(mode=_PRIVATE, exist_ok=True)
             elif self._held[1] != _identity(self._base):
                 raise StorageError(f"{self._base} was removed or replaced")
             if not stat.S_ISDIR(self._base.lstat().st_mode):
                 raise StorageError(f"{self._base} must be a folder, not a link or a file")
+            _keep_private(self._base)
         except OSError as error:
             raise storage_error("cannot create", self._base, error) from error
         return self._base
@@ -193,6 +197,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _keep_private(folder: Path) -> None:
+    """Take away what others may do with a staging folder that was there already, if it is ours to change."""
+    found = folder.lstat()
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != _PRIVATE:
+        folder.chmod(_PRIVATE)
 
 
 def _safe_name(gap_id: str) -> str:

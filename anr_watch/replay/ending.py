@@ -9,6 +9,7 @@ from typing import Final
 import av
 
 from anr_watch.replay.fragments import BadFragments
+from anr_watch.replay.gate import NoPictures
 from anr_watch.replay.job import Cause
 from anr_watch.replay.stamps import NoTimes
 from anr_watch.replay.timeline import TimeWentBack
@@ -32,7 +33,7 @@ def why_over(error: Exception) -> Over | None:
             return error
         case TimeWentBack():
             return Over(Reason.CUT_SHORT, str(error))
-        case NoTimes() | BadFragments():
+        case NoTimes() | NoPictures() | BadFragments():
             return Over(Reason.BAD_MEDIA, str(error))
         case av.FFmpegError():
             return Over(Reason.BAD_MEDIA, f"not fit for mp4: {error.strerror}")

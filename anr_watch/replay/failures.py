@@ -32,6 +32,7 @@ _HTTP_NUMBERS: Final = {
 }
 _CLOSED_TEXTS: Final = ("reset by peer", "Broken pipe", "End of file")
 _RTSP_REASONS: Final = {
+    400: Reason.NO_FOOTAGE,  # see _SAID
     401: Reason.UNAUTHORIZED,
     403: Reason.UNAUTHORIZED,
     404: Reason.NO_FOOTAGE,
@@ -41,6 +42,7 @@ _RTSP_REASONS: Final = {
     503: Reason.BUSY,
 }
 _HTTP_REASONS: Final = {
+    400: Reason.NO_FOOTAGE,  # see _SAID
     401: Reason.UNAUTHORIZED,
     403: Reason.UNAUTHORIZED,
     404: Reason.NO_FOOTAGE,
@@ -50,6 +52,21 @@ _HTTP_REASONS: Final = {
     429: Reason.BUSY,
     500: Reason.BUSY,  # devices that do one download at a time answer the second so
     503: Reason.BUSY,
+}
+# Codes that say less than a person needs. 400: Frigate where it has nothing recorded, others for an URL they cannot
+# read; either way nothing of that time comes from this URL.
+_SAID: Final = {
+    400: "bad request: it has nothing of that time, or does not understand the replay URL",
+    405: "this method is not allowed",
+    415: "unsupported media type",
+    454: "session not found",
+    459: "aggregate operation not allowed",
+    461: "unsupported transport: see `transport` in [cameras.<id>]",
+    500: "internal error",
+    501: "not implemented",
+    502: "bad gateway",
+    505: "version not supported",
+    551: "option not supported",
 }
 
 
@@ -106,6 +123,6 @@ def _answer(said: list[str], error_number: int | None) -> Failure | None:
 
 
 def _answered(protocol: str, method: str, status: int, reasons: dict[int, Reason]) -> Failure:
-    return Failure(
-        reasons.get(status, Reason.BAD_MEDIA), f"the camera answered {method} with {protocol} {status}", status
-    )
+    said = f" ({_SAID[status]})" if status in _SAID else ""
+    detail = f"the camera answered {method} with {protocol} {status}{said}"
+    return Failure(reasons.get(status, Reason.BAD_MEDIA), detail, status)

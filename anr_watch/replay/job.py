@@ -57,7 +57,8 @@ class ReplayJob:
     """One replay: what to ask, what to keep of it, and where to put it.
 
     `asked` is what the URL asks for, with margins; `keep` is the part that is written where a side is cut by time.
-    `max_bytes_s` 0 means no cap. `transport` is `tcp` or `udp` and matters for RTSP only.
+    `max_bytes_s` 0 means no cap. `transport` is `tcp`, `udp` or `http` (RTSP inside HTTP) and matters for RTSP
+    only. `tls_ca_file` holds the certificates `tls_verify` trusts, None: those of this machine.
 
     `head` and `tail` are fingerprints of recorded pictures in order of presentation: the last before what is
     missing, and the first after it. `head_at` is when the former end, `tail_at` when the latter begin, on the
@@ -77,6 +78,7 @@ class ReplayJob:
     max_bytes_s: float = 0.0
     transport: str = "tcp"
     tls_verify: bool = False
+    tls_ca_file: Path | None = None
     head: tuple[bytes, ...] = ()
     tail: tuple[bytes, ...] = ()
     head_at: datetime | None = None

@@ -11,6 +11,8 @@ from typing import Final
 _SETS: Final = {"h264": {7, 8}, "hevc": {32, 33, 34}}
 _PICTURE: Final = {"h264": range(1, 6), "hevc": range(32)}
 _CLEAN: Final = {"h264": {5}, "hevc": {19, 20}}  # IDR: pictures after it never refer to one before it
+_SHOWN: Final = {"h264": {1, 5}, "hevc": {*range(10), *range(16, 22)}}  # without partitions and reserved kinds
+_LOOK_BYTES: Final = 256  # what stands in front of most pictures
 SEARCH_BYTES: Final = 16 * 1024  # parameter sets and SEI stand in front of the picture
 
 
@@ -36,6 +38,29 @@ def look_into(codec: str, data: bytes) -> KeyFrame:
             sets.setdefault(kind, []).append(data[at:end].rstrip(b"\0"))
         at = following
     return KeyFrame(_frozen(sets), clean=False)
+
+
+def has_picture(codec: str, data: memoryview | bytes) -> bool:
+    """Say whether an Annex B access unit holds picture data as cameras code it.
+
+    Units of the other codec do not: an H.265 header read as one of H.264 has an even kind, and an H.264 slice read as
+    H.265 belongs to a layer above 0.
+    """
+    for limit in (_LOOK_BYTES, SEARCH_BYTES):
+        front = bytes(data[:limit])
+        at = _after_start_code(front, 0)
+        while at is not None and at + 1 < len(front):
+            if codec == "h264":
+                shown = front[at] & 0x1F in _SHOWN[codec]
+            else:
+                layer = (front[at] & 1) << 5 | front[at + 1] >> 3
+                shown = layer == 0 and front[at] >> 1 & 0x3F in _SHOWN[codec]
+            if shown:
+                return True
+            at = _after_start_code(front, at)
+        if len(data) <= limit:
+            return False
+    return False
 
 
 def as_annexb(sets: dict[int, tuple[bytes, ...]]) -> bytes:

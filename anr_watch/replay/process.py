@@ -92,7 +92,11 @@ class Workers:
         number = self._number
         self._running[number] = running
         try:
-            await self._begin(number, running)
+            try:
+                await self._begin(number, running)
+            except BaseException:
+                running.never_asked()
+                raise
             yield running
         finally:
             try:
@@ -201,6 +205,7 @@ class Workers:
         lost.close()
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionError())
+            self._ready.exception()  # who waited for it may have been cancelled, and then nobody would ask
             return
         for running in self._running.values():
             running.exited(None)

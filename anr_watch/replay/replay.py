@@ -20,6 +20,7 @@ from anr_watch.replay.cutter import Cutter, Op, Step
 from anr_watch.replay.ending import Over, why_over
 from anr_watch.replay.feed import Feed
 from anr_watch.replay.formats import Formats
+from anr_watch.replay.gate import Gate
 from anr_watch.replay.job import (
     End,
     Ended,
@@ -53,6 +54,7 @@ _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class _Pipeline:
+    gate: Gate
     stamper: Stamper
     timeline: Timeline
     merge: Merge | None
@@ -128,13 +130,17 @@ class Replay:
         if pipeline is None:
             pipeline = self._pipeline = self._set_up()
         for unit in units:
-            if unit.key and self._formats is not None:
-                unit.format = self._formats.of(unit)
-            for stamped in pipeline.stamper.push(unit):
-                self._place(pipeline, stamped)
+            for passed in pipeline.gate.push(unit):
+                self._pass(pipeline, passed)
             if self._cutter.done:
                 return
         self._came += len(units)
+
+    def _pass(self, pipeline: _Pipeline, unit: Unit) -> None:
+        if unit.key and self._formats is not None:
+            unit.format = self._formats.of(unit)
+        for stamped in pipeline.stamper.push(unit):
+            self._place(pipeline, stamped)
 
     def _place(self, pipeline: _Pipeline, stamped: Stamped) -> None:
         self._cut(pipeline.timeline.push(stamped))
@@ -188,7 +194,7 @@ class Replay:
         shift = timedelta(seconds=self._job.shift_s)
         asked = Window(self._job.asked.start + shift, self._job.asked.end + shift)
         timeline = Timeline(asked, wall_us=self._wall_us, monotonic=self._monotonic)
-        return _Pipeline(stamper, timeline, None if sound is None else Merge(), sound)
+        return _Pipeline(Gate(), stamper, timeline, None if sound is None else Merge(), sound)
 
     def _do(self, step: Step) -> None:
         if step.op is Op.CLOSE or step.item is None:
@@ -316,6 +322,8 @@ class Replay:
         pipeline = self._pipeline
         try:
             if pipeline is not None and over.cause in {End.EOF, Reason.STALLED, Reason.CUT_SHORT}:
+                for unit in pipeline.gate.finish():
+                    self._pass(pipeline, unit)
                 for stamped in pipeline.stamper.finish():
                     self._place(pipeline, stamped)
                 self._cut(pipeline.timeline.finish())

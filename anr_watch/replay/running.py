@@ -131,8 +131,8 @@ class Running:
         loop = asyncio.get_running_loop()
         self._stdin = stdin
         os.set_blocking(stdin, False)
-        for fd, protocol in ((stdout, asyncio.StreamReaderProtocol(self._reader)), (stderr, self._tail)):
-            pipe = os.fdopen(fd, "rb", buffering=0)
+        pipes = [os.fdopen(fd, "rb", buffering=0) for fd in (stdout, stderr)]
+        for pipe, protocol in zip(pipes, (asyncio.StreamReaderProtocol(self._reader), self._tail), strict=True):
             transport, _ = await loop.connect_read_pipe(lambda kept=protocol: kept, pipe)  # type: ignore[misc]
             self._transports.append(transport)
         self._write(job_line(self._job))
@@ -150,6 +150,13 @@ class Running:
         """Make this a replay that ended before it began."""
         self._stillborn = Ended(Reason.INTERRUPTED, one_line(detail, 300))
         self.exited(None)
+
+    def never_asked(self) -> None:
+        """Make this a replay whose worker got no job, and maybe never came to be: there is nothing to wait for.
+
+        A worker that was forked meanwhile ends at the end of its stdin, which `close` brings about.
+        """
+        self.never_started("given up before the worker had its job")
 
     async def close(self, grace_s: float) -> None:
         """Stop the worker if it still runs, wait for its end, kill it after `grace_s`; also when cancelled."""

@@ -5,9 +5,11 @@ Another source (an RTSP client of our own with ONVIF `Range: clock=`) fits in he
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +22,7 @@ from anr_watch.replay.failures import Failure, why
 from anr_watch.replay.job import ReplayJob
 from anr_watch.replay.libavlog import LibavLog
 from anr_watch.replay.muxer import VideoFormat
-from anr_watch.replay.nalunits import SEARCH_BYTES, is_annexb, look_into
+from anr_watch.replay.nalunits import SEARCH_BYTES, has_picture, is_annexb, look_into
 from anr_watch.replay.rtptime import TICKS, Report
 from anr_watch.replay.stamps import Unit
 from anr_watch.states import Reason
@@ -36,6 +38,13 @@ _ALLOWED: Final = {
 }
 # What a camera may answer a download with. Playlists (hls, dash, concat) would make libav open further addresses.
 _FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegts,dhav,h264,hevc,flv,avi,asf"
+# Debian, Ubuntu and Raspberry Pi OS; Fedora and Red Hat; openSUSE; Alpine.
+_AUTHORITIES: Final = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+]
 _SENDER_REPORT: Final = struct.Struct("=I4xQI")  # AVRTCPSenderReport: ssrc, NTP time, RTP time, ...
 _PRODUCER_TIME: Final = struct.Struct("=q")  # AVProducerReferenceTime: microseconds since 1970, ...
 _NTP_UNIX_S: Final = 2_208_988_800  # seconds from 1900 to 1970
@@ -194,15 +203,19 @@ class LibavSource:
         job = self._job
         patience_us = str(round(max(job.stall_timeout_s, job.connect_timeout_s) * 1_000_000))
         options = {"tls_verify": "1" if job.tls_verify else "0", "timeout": patience_us, "rw_timeout": patience_us}
+        trusted = _trusted(job) if job.tls_verify else None
+        if trusted is not None:
+            options["ca_file"] = trusted
         if self._scheme in RTSP_SCHEMES:
-            udp = job.transport == "udp"
+            tunnel = ",https" if self._scheme == "rtsps" else ",http"  # RTSP inside HTTP
+            more = {"udp": ",udp", "http": tunnel}.get(job.transport, "")
             return options | {
                 "rtsp_transport": job.transport,
                 "allowed_media_types": "video+audio" if job.audio else "video",
                 # libav would look at 20 pictures to guess the frame rate, which we take from the clock: 1.9 s before
                 # the first packet of a camera that plays at life speed, 0.5 s with two.
                 "fpsprobesize": "2",
-                "protocol_whitelist": _ALLOWED[self._scheme] + (",udp" if udp else ""),
+                "protocol_whitelist": _ALLOWED[self._scheme] + more,
             }
         return options | {"protocol_whitelist": _ALLOWED[self._scheme], "format_whitelist": _FORMATS}
 
@@ -267,10 +280,20 @@ class LibavSource:
             report=report,
             payload=packet,
         )
-        if key and self._annexb:
-            unit.front = look_into(self._codec, bytes(memoryview(packet)[:SEARCH_BYTES]))
-            unit.clean = unit.front.clean
+        if is_video and self._annexb:
+            data = memoryview(packet)
+            unit.picture = has_picture(self._codec, data)
+            if key:
+                unit.front = look_into(self._codec, bytes(data[:SEARCH_BYTES]))
+                unit.clean = unit.front.clean
         return unit
+
+
+def _trusted(job: ReplayJob) -> str | None:
+    """Return the file with the authorities to trust: libav's own library in PyAV's wheels knows none."""
+    named = os.environ.get("SSL_CERT_FILE")
+    files = [str(job.tls_ca_file)] if job.tls_ca_file else [named] if named else _AUTHORITIES
+    return next((file for file in files if Path(file).is_file()), None)
 
 
 def _report(packet: av.Packet[Any]) -> Report | None:

@@ -34,6 +34,7 @@ class Unit:
     size: int
     utc_us: int | None = None
     report: Report | None = None
+    picture: bool = True  # of video: it holds coded picture data of the stream's codec
     clean: bool = True  # a key frame that nothing before it is needed for
     front: KeyFrame | None = None  # what a key frame begins with
     format: Any = None  # of a key frame: how it and what follows are coded; another one needs another file

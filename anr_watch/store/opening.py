@@ -29,6 +29,7 @@ from anr_watch.store.store import Store, identity_of
 from anr_watch.store.values import Mode
 
 LOCK_SUFFIX: Final = ".anr-watch.lock"  # never the database itself: closing it would drop SQLite's locks
+_PRIVATE = 0o600
 
 
 @asynccontextmanager
@@ -68,14 +69,16 @@ async def open_store(
             await asyncio.to_thread(_make_folder, path)
         if sole:
             stack.enter_context(await asyncio.to_thread(_locked, path))
+        if create:
+            await asyncio.to_thread(_make_file, path)
         access: Access = "ro" if readonly else "rwc" if create else "rw"
         first = await stack.enter_async_context(_connected(path, access, busy_s))
         identity = await asyncio.to_thread(identity_of, path)
         prober = Reader(first, path, busy_s)
         mode = await prober.read(lambda session: contract.whose(session, path, settings.mode, may_create=may_create))
-        await _set_pragmas(first, path, write=not readonly, ours=mode is Mode.STANDALONE)
         if create:
-            await asyncio.to_thread(path.chmod, 0o600)  # it names every camera
+            await asyncio.to_thread(path.chmod, _PRIVATE)  # an empty file that was there already
+        await _set_pragmas(first, path, write=not readonly, ours=mode is Mode.STANDALONE)
         if mode is Mode.HELDAR or readonly:
             await prober.read(lambda session: contract.check(session, path))
         if readonly:
@@ -152,6 +155,17 @@ async def _set_pragmas(connection: aiosqlite.Connection, path: Path, *, write: b
 
 def _make_folder(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ContractError(f"{path.parent}: the database's folder cannot be made: {error.strerror}") from error
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file for us alone: it will name every camera, and SQLite gives its other files the same mode."""
+    try:
+        # Nobody has locks on a file that was not there: the one time a descriptor of our own does no harm.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
+    except FileExistsError:
+        return  # an empty one, or its owner was quicker: SQLite and the contract say what it is
+    except OSError as error:
+        raise ContractError(f"{path}: the database cannot be made: {error.strerror}") from error

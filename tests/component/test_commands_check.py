@@ -276,3 +276,34 @@ def test_the_output_of_a_check_never_holds_the_password(world):
         said = world.run("check")
     assert "hunter2" not in said.out
     assert PASSWORD.replace("/", "%2F") not in said.out
+
+
+def test_files_with_secrets_that_everybody_can_read(world):
+    secret, key = world.root / "mqtt-password", world.root / "client.key"
+    for file in (secret, key):
+        file.write_text("hush")
+        file.chmod(0o644)
+    literal = '[[camera]]\nid = "a"\naddress = "h"\n'
+    for more, warned in (
+        ("", set()),
+        ('[mqtt]\nhost = "127.0.0.1"\nport = 9\npassword_file = "mqtt-password"\n', {secret}),
+        ('[mqtt]\nhost = "127.0.0.1"\nport = 9\npassword = "hush"\n', {world.config}),
+        ('[mqtt]\nhost = "mqtt://anr:hush@127.0.0.1:9"\n', {world.config}),
+        (f'{literal}password = "hush"\n', {world.config}),
+        (f'{literal}replay_url_template = "rtsp://{{user}}:{{password}}@h/{{start}}"\n', set()),
+        (f'{literal}replay_url_template = "rtsp://admin:hush@h/{{start}}"\n', {world.config}),
+        (f'{literal}replay_url_template = "http://h/{{start}}?password=hush"\n', {world.config}),
+    ):
+        world.configure(more)
+        world.config.chmod(0o644)
+        said = world.run("check", "--json", "--no-replay")
+        found = {
+            line["text"].split(" holds a secret")[0] for line in of(said, "config") if "every user" in line["text"]
+        }
+        assert found == {str(path) for path in warned}, (more, said.out)
+        assert "hush" not in said.out
+        world.config.chmod(0o640)
+        secret.chmod(0o600)
+        again = world.run("check", "--json", "--no-replay")
+        assert "every user" not in again.out
+        secret.chmod(0o644)

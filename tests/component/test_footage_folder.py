@@ -343,6 +343,26 @@ def test_staging_is_private_and_keeps_odd_ids_inside(root):
     assert len(list((root / ".anr-watch").iterdir())) == 6
 
 
+def test_a_staging_folder_open_to_others_is_closed(root):
+    rec = recordings(root)
+    (root / ".anr-watch").mkdir()
+    (root / ".anr-watch").chmod(0o777)
+    (root / ".anr-watch" / "gap_2").symlink_to(root)
+    assert stat.S_IMODE(rec.staging("gap_1").parent.stat().st_mode) == 0o700
+    with pytest.raises(StorageError, match="must be a folder"):
+        rec.staging("gap_2")
+
+
+def test_folders_we_make_for_footage_are_nobody_elses_to_write(root):
+    root.mkdir(exist_ok=True)
+    umask = os.umask(0)
+    try:
+        placing.make_folder(root / "gate" / "2026", root)
+    finally:
+        os.umask(umask)
+    assert [stat.S_IMODE((root / name).stat().st_mode) for name in ("gate", "gate/2026")] == [0o755, 0o755]
+
+
 def test_emptying_staging_follows_no_link_and_keeps_the_lock(root, tmp_path):
     rec = recordings(root)
     assert rec.empty_staging() == 0

@@ -1,6 +1,7 @@
 """The processes: what dies with what, what is inherited, and that nonsense from a worker does no harm."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -237,6 +238,24 @@ def test_a_cancelled_replay_leaves_no_worker(tmp_path):
             assert not alive(pids[0])
 
     asyncio.run(main())
+
+
+def test_a_replay_cancelled_while_the_parent_starts_waits_for_nothing(tmp_path, caplog):
+    async def main():
+        async with Workers(grace_s=60) as workers:  # what it must not wait for
+            asked = asyncio.ensure_future(run(workers, mute_job(1, tmp_path)))
+            await until(lambda: workers.pid is not None)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(20):
+                    await asked
+            del asked
+            gc.collect()
+            await workers.start()
+            assert (await run(workers, mute_job(1, tmp_path))).ended.cause is Reason.UNREACHABLE
+
+    asyncio.run(main())
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_worker_that_does_not_listen_is_killed_after_the_grace(tmp_path):

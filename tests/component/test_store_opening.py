@@ -66,6 +66,21 @@ def test_a_database_of_our_own_is_created_and_recognised_again(tmp_path, mode, p
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_no_file_of_our_database_is_ever_anybody_elses(tmp_path):
+    path = tmp_path / "new" / "own.db"
+
+    async def main():
+        async with open_store(settings(path, "standalone"), FixedClock(), cameras=(GATE,)):
+            return {file.name: stat.S_IMODE(file.stat().st_mode) for file in [path.parent, *path.parent.iterdir()]}
+
+    umask = os.umask(0)
+    try:
+        modes = asyncio.run(main())
+    finally:
+        os.umask(umask)
+    assert modes == {"new": 0o700, "own.db": 0o600, "own.db-wal": 0o600, "own.db-shm": 0o600}
+
+
 @pytest.mark.parametrize("mode", ["auto", "heldar"])
 @pytest.mark.parametrize("prior", ["missing", "empty", "no tables"])
 def test_a_database_that_is_not_there_yet_is_waited_for_not_made(tmp_path, mode, prior):

@@ -242,7 +242,7 @@ def test_bad_media_counts_and_waits(tmp_path):
             assert row(world)["fill_attempts"] == 1
             assert row(world)["fill_state"] == "pending"
 
-    provoke(tmp_path, scenario, http_status=400)
+    provoke(tmp_path, scenario, http_status=406)
 
 
 def test_our_own_stop_interrupts_and_the_next_start_goes_on(tmp_path):

@@ -105,3 +105,13 @@ def test_every_reason_has_words_and_what_a_person_can_act_on_has_advice():
 def test_a_reason_of_a_later_version_speaks_for_itself():
     assert in_words("gremlins").words == "gremlins"
     assert in_words("busy") is ADVICE[Reason.BUSY]
+
+
+def test_json_lines_turn_and_colour_nothing_and_lose_nothing(capsys):
+    value = {"name": "a\x9b2J\u202eb\u2028\x1b[31m\n\x7f"}
+    screen.emit(value)
+    line = capsys.readouterr().out
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert not set("\x1b\x7f") & set(line)
+    assert orjson.loads(line) == value

@@ -39,6 +39,39 @@ def test_one_record_is_one_line(monkeypatch, as_json):
         assert json.loads(text)["camera"] == "a\\x0ab"
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_turns_the_direction_of_a_line(monkeypatch, as_json):
+    turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    text = render(monkeypatch, as_json, "camera %s", f"gate{turning}\udcff", camera=turning)
+    assert text.isascii()
+    assert (r"gate\u061c\u200e" if not as_json else r"gate\\u061c\\u200e") in text
+    assert r"\u2069" in text
+
+
+def _fail(text):
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_trace_forges_no_record(monkeypatch, as_json):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    log.set_up(json=as_json)
+    try:
+        _fail("x\n2026-01-01T00:00:00.000Z INFO    forged\x1b[2J\u202e")
+    except ValueError:
+        logging.getLogger("test").exception("broke")
+    finally:
+        logging.getLogger().handlers.clear()
+    lines = stream.getvalue().split("\n")[:-1]
+    assert [line for line in lines if not line.startswith("    ")] == lines[:1]
+    assert not set("\x1b\u202e") & set(stream.getvalue())
+    if as_json:
+        assert "forged" in json.loads(lines[0])["exception"]
+    else:
+        assert any("forged" in line for line in lines[1:])
+
+
 @given(st.text(), st.text(alphabet=st.characters(blacklist_characters="<>\"' \t\r\n"), min_size=1, max_size=20))
 def test_redaction_is_idempotent_and_hides_userinfo(prefix, password):
     text = log.redact(f"{prefix} rtsp://u:{password}@host/")

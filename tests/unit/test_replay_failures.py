@@ -24,6 +24,7 @@ def failed(*lines, number=None, text="Invalid data found when processing input",
         (503, Reason.BUSY),
         (500, Reason.BAD_MEDIA),
         (461, Reason.BAD_MEDIA),
+        (400, Reason.NO_FOOTAGE),
     ],
 )
 def test_rtsp_statuses(status, reason):
@@ -39,12 +40,18 @@ def test_rtsp_statuses(status, reason):
         (404, Reason.NO_FOOTAGE),
         (500, Reason.BUSY),
         (503, Reason.BUSY),
-        (400, Reason.BAD_MEDIA),
+        (400, Reason.NO_FOOTAGE),
     ],
 )
 def test_http_statuses(status, reason):
     failure = failed(f"HTTP error {status} Whatever")
     assert (failure.reason, failure.status) == (reason, status)
+
+
+def test_a_refusal_is_named():
+    assert "HTTP 400 (bad request: it has nothing of that time, or" in failed("HTTP error 400 Bad Request").detail
+    assert "RTSP 461 (unsupported transport: see `transport`" in failed("method SETUP failed: 461 x").detail
+    assert failed("HTTP error 418 I'm a teapot").detail.endswith("HTTP 418")
 
 
 def test_a_status_counts_more_than_everything_else():

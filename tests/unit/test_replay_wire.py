@@ -95,6 +95,8 @@ def test_jobs_survive_the_pipe(asked, keep, number, audio, head, tail, at, unpro
         shift_s=-number,
         shift_known=audio,
         unproved=unproved,
+        transport="http",
+        tls_ca_file=Path("/etc/ca.pem") if audio else None,
     )
     assert parse_job(job_line(job)) == job
 
