@@ -25,12 +25,14 @@ _UNREACHABLE: Final = {
     errno.ENETDOWN,
     errno.EADDRNOTAVAIL,
 }
-_CLOSED: Final = {errno.ECONNRESET, errno.EPIPE, errno.EIO, _EOF}
+_RESET: Final = {errno.ECONNRESET, errno.EPIPE}
+_CLOSED: Final = {errno.EIO, _EOF}
 # libav's own error numbers for HTTP answers, for the cases in which it logs nothing: 0xF8 and three digits.
 _HTTP_NUMBERS: Final = {
     int.from_bytes(b"\xf8" + str(status).encode(), "little"): status for status in (400, 401, 403, 404, 429)
 }
-_CLOSED_TEXTS: Final = ("reset by peer", "Broken pipe", "End of file")
+_RESET_TEXTS: Final = ("reset by peer", "Broken pipe")
+_CLOSED_TEXT: Final = "End of file"
 _RTSP_REASONS: Final = {
     400: Reason.NO_FOOTAGE,  # see _SAID
     401: Reason.UNAUTHORIZED,
@@ -101,10 +103,12 @@ def why(
         return Failure(Reason.UNREACHABLE, f"no connection: {named}")
     if error_number in _UNREACHABLE:
         return Failure(Reason.UNREACHABLE, f"no connection: {text}")
+    if error_number in _RESET or any(mark in line for line in said for mark in _RESET_TEXTS):
+        return Failure(Reason.UNREACHABLE, "the connection was closed without an answer")  # however long it took
     timed_out = error_number == errno.ETIMEDOUT or any("timed out" in line for line in said)
     if timed_out or silent_s >= 0.9 * patience_s:
         return Failure(Reason.STALLED, f"no answer within {patience_s:g} s")
-    if error_number in _CLOSED or any(mark in line for line in said for mark in _CLOSED_TEXTS):
+    if error_number in _CLOSED or any(_CLOSED_TEXT in line for line in said):
         # Port forwards and tunnels accept for a camera that is not there.
         return Failure(Reason.UNREACHABLE, "the connection was closed without an answer")
     return Failure(Reason.BAD_MEDIA, f"not readable: {last}")

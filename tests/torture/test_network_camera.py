@@ -19,7 +19,7 @@ from tests.world import World, until
 
 FILM = FilmSpec(width=160, height=96)
 SETTINGS = (
-    "[fills]\nparallel = 64\nstall_timeout_s = 1.0\nconnect_timeout_s = 1.0\nregister_gaps = false\n"
+    "[fills]\nparallel = 64\nstall_timeout_s = 2.0\nconnect_timeout_s = 5.0\nregister_gaps = false\n"
     'kernel_events = false\nunproved = "refuse"\n'
 )
 MARGIN_S = 10.0  # what is asked for in front of a gap: the fault strikes behind it, in what is missing

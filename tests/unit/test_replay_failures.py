@@ -70,6 +70,11 @@ def test_a_connection_that_is_closed_without_an_answer_is_none():
     assert failed("Failed reading RTSP data: End of file").reason is Reason.UNREACHABLE
 
 
+def test_a_reset_is_a_reset_however_long_it_took():
+    assert failed("Failed reading RTSP data: Connection reset by peer", silent_s=9.9).reason is Reason.UNREACHABLE
+    assert failed(number=errno.EPIPE, silent_s=9.9).reason is Reason.UNREACHABLE
+
+
 def test_silence_is_a_stall_although_libav_calls_it_invalid_data():
     assert failed(silent_s=9.5).reason is Reason.STALLED
     assert failed(number=errno.ETIMEDOUT).reason is Reason.STALLED
