@@ -8,7 +8,7 @@ WITH := PATH="$$PATH:/usr/sbin:/sbin"
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test torture soak bench check format wheel clean
+.PHONY: help install demo test torture soak bench check contract format wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ check: $(DONE)  ## form, lint, types, import directions, config.toml against the
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/unit/test_config_example.py tests/unit/test_config.py </dev/null
+
+contract: $(DONE)  ## write the schemas of all messages and docs/asyncapi.json anew from the code
+	@$(BIN)/python -c 'from pathlib import Path; from anr_watch.mqtt.asyncapi import written; \
+	    [(path.parent.mkdir(exist_ok=True), path.write_text(text)) for path, text in written(Path()).items()]'
 
 format: $(DONE)  ## put the sources into form
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -43,7 +43,7 @@ class Verb(StrEnum):
     RESUME = "resume"
 
 
-_FIELDS: Mapping[Verb, tuple[str, ...]] = {
+FIELDS: Mapping[Verb, tuple[str, ...]] = {
     Verb.FILL: ("camera", "from", "to"),
     Verb.RETRY: ("gap", "camera"),
     Verb.CANCEL: ("gap", "camera"),
@@ -151,7 +151,7 @@ def _command(verb_text: str, fields: Mapping[str, object], transaction: Transact
         verb = Verb(verb_text)
     except ValueError:
         raise ParseError(f"no such command: {verb_text[:40]!r} (right: {', '.join(Verb)})") from None
-    known = _FIELDS[verb]
+    known = FIELDS[verb]
     unknown = sorted(set(fields) - set(known))
     if unknown:
         raise ParseError(f"{verb} has no field {unknown[0][:40]!r} (right: {', '.join(known)}, transaction)")

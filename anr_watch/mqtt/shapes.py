@@ -5,7 +5,7 @@ Times are RFC 3339 in UTC ending in `Z`. Keys may be added within a version; wha
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class SpanData(TypedDict):
@@ -129,3 +129,59 @@ class CameraState(TypedDict):
     held: str | None
     clock: ClockState | None
     updated_at: str
+
+
+class NodeCamera(TypedDict):
+    """A camera as the node's info names it; `topic` is what its state and events lie under."""
+
+    id: str
+    name: str
+    topic: str
+
+
+class NodeInfo(TypedDict):
+    """`info`, retained: what the node is. `boot_id` changes with every start."""
+
+    version: str
+    boot_id: str
+    started_at: str
+    cameras: list[NodeCamera]
+    capabilities: list[str]
+
+
+class ReplyData(TypedDict):
+    """The answer to a command: `data` when it was carried out, `error` (one line for a person) when not."""
+
+    status: Literal["ok", "error"]
+    data: dict[str, object] | None
+    error: str | None
+    transaction: str | int | None
+
+
+# Every event type and the shape of its data.
+EVENTS: dict[str, type] = {
+    "gap.detected.v1": GapDetected,
+    "fill.started.v1": FillData,
+    "fill.progress.v1": FillData,
+    "fill.completed.v1": FillData,
+    "fill.partial.v1": FillData,
+    "fill.failed.v1": FillData,
+    "camera.online.v1": CameraData,
+    "camera.offline.v1": CameraData,
+    "camera.parked.v1": CameraData,
+    "camera.unparked.v1": CameraData,
+    "camera.clock_corrected.v1": CameraData,
+}
+SAYS: dict[str, str] = {
+    "gap.detected.v1": "Footage is missing; a row was registered.",
+    "fill.started.v1": "The camera is asked.",
+    "fill.progress.v1": "One more file is in its place.",
+    "fill.completed.v1": "Nothing of the gap is missing any more.",
+    "fill.partial.v1": "A part came; the rest stays a gap.",
+    "fill.failed.v1": "This try brought nothing.",
+    "camera.online.v1": "The camera is back.",
+    "camera.offline.v1": "The camera is gone.",
+    "camera.parked.v1": "The camera is not asked any more until somebody changes something.",
+    "camera.unparked.v1": "The camera is asked again.",
+    "camera.clock_corrected.v1": "The camera's clock is off by something else than was believed.",
+}
