@@ -26,7 +26,7 @@ from anr_watch.clock import Clock, SystemClock
 from anr_watch.errors import ParseError, ReplayRefused, StorageError
 from anr_watch.footage import placing
 from anr_watch.footage.boxes import FileFacts, read_facts
-from anr_watch.footage.faults import storage_error
+from anr_watch.footage.faults import is_passing, storage_error
 from anr_watch.footage.listing import Listings
 from anr_watch.footage.mark import Mark, box_of
 from anr_watch.footage.names import NamePattern
@@ -173,7 +173,11 @@ class Recordings:
         return None
 
     def facts(self, file: FootageFile) -> FileFacts | None:
-        """Return what is inside `file`, or None if it is no usable mp4; read once per path, size and mtime."""
+        """Return what is inside `file`, or None if it is no usable mp4; read once per path, size and mtime.
+
+        Raises:
+            StorageError: this process can open no more files at the moment.
+        """
         key = str(file.path), file.size_bytes, file.mtime_s
         with self._facts_lock:
             if key in self._facts:
@@ -186,6 +190,8 @@ class Recordings:
             _LOG.debug("%s holds no footage: %s", file.path, error)
             facts = None
         except OSError as error:  # gone, or not ours to read: maybe another time, so it is not kept
+            if is_passing(error):
+                raise storage_error("cannot read", file.path, error) from error
             _LOG.debug("%s cannot be read: %s", file.path, error.strerror)
             return None
         with self._facts_lock:

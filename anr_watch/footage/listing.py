@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from anr_watch.clock import Clock
+from anr_watch.footage.faults import is_passing, storage_error
 from anr_watch.footage.names import Key, NamePattern
 
 _LOG = getLogger(__name__)
@@ -59,6 +60,9 @@ class Listings:
         """Return the listing of `folder`; empty if it is missing, unreadable or outside the root.
 
         `relative` is its path below the camera's folder, `level` its depth there.
+
+        Raises:
+            StorageError: this process can open no more files at the moment.
         """
         name = str(folder)
         try:
@@ -78,6 +82,8 @@ class Listings:
         except (FileNotFoundError, NotADirectoryError):
             return Listing()
         except OSError as error:
+            if is_passing(error):
+                raise storage_error("cannot look into", folder, error) from error
             self._complain(name, error.strerror or "cannot be read")
             return Listing()
         age_s = (self._clock.now() - _EPOCH).total_seconds() - status.st_mtime_ns / 1e9

@@ -35,6 +35,10 @@ class WorkersUnavailable(AnrWatchError):  # noqa: N818 - a state of the world, n
     """No worker can be started; the text says why."""
 
 
+class NoDescriptors(WorkersUnavailable):
+    """This process, or the machine, can open no more files."""
+
+
 class Workers:
     """Starts replay workers. Use as `async with`; the forking parent starts with the first replay or `start()`."""
 
@@ -109,6 +113,9 @@ class Workers:
             try:
                 await self.start()
                 await self._hand_over(number, running)
+            except NoDescriptors as error:
+                running.never_started(str(error))
+                return
             except (WorkersUnavailable, OSError) as error:
                 self._lost()
                 if last or isinstance(error, WorkersUnavailable):
@@ -120,8 +127,7 @@ class Workers:
     async def _hand_over(self, number: int, running: Running) -> None:
         if self._socket is None:
             raise BrokenPipeError
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
-        (stdin_r, stdin_w), (stdout_r, stdout_w), (stderr_r, stderr_w) = pipes
+        (stdin_r, stdin_w), (stdout_r, stdout_w), (stderr_r, stderr_w) = _pipes()
         try:
             socket.send_fds(self._socket, [json.dumps({"id": number}).encode()], [stdin_r, stdout_w, stderr_w])
         except OSError:
@@ -225,6 +231,23 @@ class Workers:
                 process.kill()
             await process.wait()
             self._was_killed = False  # it hung
+
+
+def _pipes() -> list[tuple[int, int]]:
+    """Return three pipes.
+
+    Raises:
+        NoDescriptors: none are left; the forking parent is well.
+    """
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(3):
+            pipes.append(os.pipe2(os.O_CLOEXEC))  # noqa: PERF401 - what was opened must be closed when one fails
+    except OSError as error:
+        for fd in (fd for pipe in pipes for fd in pipe):
+            os.close(fd)
+        raise NoDescriptors(f"the replay workers cannot be started: {error.strerror}") from None
+    return pipes
 
 
 def _environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
@@ -427,3 +428,20 @@ def test_paths_stay_as_the_root_was_given(root, monkeypatch):
     rec = Recordings(Path("recordings"), NamePattern(FLAT), StillClock())
     put(rec, "cam", at(0), footage(1.0))
     assert rec.newest("cam").path == Path("recordings/cam/20260613_120000.mp4")
+
+
+def test_what_cannot_be_opened_for_want_of_a_descriptor_is_not_gone(tmp_path):
+    """No footage, or an empty folder, would be taken for a hole: a gap row that lies, or the same footage twice."""
+    rec = recordings(tmp_path / "recordings")
+    put(rec, "gate", T0)
+    file = rec.file_at("gate", T0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(StorageError, match="Too many open files"):
+            rec.files("gate", Window(T0, at(60)))
+        with pytest.raises(StorageError, match="Too many open files"):
+            rec.facts(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert rec.files("gate", Window(T0, at(60))) == [file]

@@ -4,10 +4,11 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import textwrap
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -337,3 +338,35 @@ def test_a_crash_is_told_with_the_end_of_its_stderr_and_without_the_url(tmp_path
     assert ended.cause is Reason.BAD_MEDIA
     assert "exit status 70" in ended.detail
     assert "word" not in ended.detail
+
+
+def test_without_file_descriptors_nothing_is_left_open_and_the_parent_stays(tmp_path):
+    """For each number of free descriptors: none leaks, the parent of the workers is not taken for dead."""
+
+    async def main():
+        async with mute_server() as (port, _), Workers() as workers:
+            await workers.start()
+            parent, (soft, hard) = workers.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, no paths
+            for free in range(6):  # a replay needs six at once
+                resource.setrlimit(resource.RLIMIT_NOFILE, (before + 20, hard))
+                taken = []
+                with suppress(OSError):
+                    while True:
+                        taken.append(os.open("/dev/null", os.O_RDONLY))
+                for _ in range(free):
+                    os.close(taken.pop())
+                try:
+                    async with workers.replay(mute_job(port, tmp_path)) as running:
+                        events = [event async for event in running]
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                    for fd in taken:
+                        os.close(fd)
+                assert [(event.cause, "Too many open files" in event.detail) for event in events] == [
+                    (Reason.INTERRUPTED, True)
+                ], free
+                assert workers.pid == parent
+            assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - same
+
+    asyncio.run(main())
