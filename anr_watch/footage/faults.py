@@ -7,7 +7,6 @@ from pathlib import Path
 
 from anr_watch.errors import StorageError
 
-
 # Nothing was seen, so nothing may be concluded: what cannot be opened for want of a descriptor is not gone.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
