@@ -58,9 +58,11 @@ class CameraSpec:
         Raises:
             ValueError: a kind of sound or authentication that does not exist, or a stored film of other pictures.
         """
-        for other in (self.stored_film, self.changed_film):
-            if other is not None and (other.fps, other.gop_frames) != (self.film.fps, self.film.gop_frames):
-                raise ValueError("the stored film has other groups of pictures than the live one")
+        if self.stored_film is not None and self.stored_film.fps != self.film.fps:
+            raise ValueError("the stored film has another frame rate than the live one")
+        changed = self.changed_film
+        if changed is not None and (changed.fps, changed.gop_frames) != (self.film.fps, self.film.gop_frames):
+            raise ValueError("the changed film has other groups of pictures than the live one")
         object.__setattr__(self, "audio", AudioKind(self.audio))
         object.__setattr__(self, "auth", AuthScheme(self.auth))
 
@@ -75,7 +77,7 @@ class Core:
         self._stored_film = self.film if spec.stored_film is None else Film(spec.stored_film)
         self.changed_film = self.film if spec.changed_film is None else Film(spec.changed_film)
         self.tone = Tone(spec.audio)
-        self.storage = Storage(spec.film, clock)
+        self.storage = Storage(spec.stored_film or spec.film, clock)
         self.storage.clock_offset_s = spec.clock_offset_s
         self.faults = Faults()
         self.journal = Journal(clock, spec.name)

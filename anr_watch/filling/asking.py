@@ -131,6 +131,8 @@ class Asking:
             keep=windows.keep,
             head=sides.head.prints,
             tail=sides.tail.prints,
+            head_sizes=sides.head.sizes,
+            tail_sizes=sides.tail.sizes,
             head_at=sides.head.at if head else None,
             tail_at=sides.tail.at if tail else None,
             shift_s=guess.shift_s,

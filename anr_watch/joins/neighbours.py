@@ -39,6 +39,7 @@ class Side:
     """The pictures next to a piece. `at`: end of the last one before it, or start of the first one after it."""
 
     prints: tuple[bytes, ...] = ()
+    sizes: tuple[int, ...] = ()  # bytes of these pictures, and of more where reading them would cost too much
     at: datetime | None = None
     path: Path | None = None  # of the file next to the piece
     start: datetime | None = None  # what that file's name or row says
@@ -128,12 +129,13 @@ def _head(files: Sequence[tuple[Segment, Path]]) -> Side:
         if found is None:
             break
         shown, prints = found
+        sizes = tuple(sample.size for sample in shown.samples)
         if nearest is None:
             final = shown.samples[-1]
             length = timedelta(seconds=shown.seconds(final.shown_at + final.units))
-            side = Side(prints, segment.window.start + length, path, segment.window.start)
+            side = Side(prints, sizes, segment.window.start + length, path, segment.window.start)
         else:
-            side = Side(prints + side.prints, side.at, side.path, side.start)
+            side = replace(side, prints=prints + side.prints, sizes=sizes + side.sizes)
         nearest = segment.window.start
         if room.full or len(prints) < len(shown.samples):
             break
@@ -152,10 +154,11 @@ def _tail(files: Sequence[tuple[Segment, Path]]) -> Side:
         if found is None:
             break
         shown, prints = found
+        sizes = tuple(sample.size for sample in shown.samples)
         if nearest is None:
-            side = Side(prints, segment.window.start, path, segment.window.start)
+            side = Side(prints, sizes, segment.window.start, path, segment.window.start)
         else:
-            side = Side(side.prints + prints, side.at, side.path, side.start)
+            side = replace(side, prints=side.prints + prints, sizes=side.sizes + sizes)
         nearest = segment.window.end
         if room.full or len(prints) < len(shown.samples):
             break

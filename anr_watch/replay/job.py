@@ -31,7 +31,7 @@ class Joint(StrEnum):
     """How a replay was joined on one side."""
 
     EXACT = "exact"  # by content: no picture missing, none double
-    TIME = "time"  # by the clock: the recorded pictures were not found
+    TIME = "time"  # by time: the recorded pictures were not found, or coded another way
     NONE = "none"  # nothing recorded was given to look for
 
 
@@ -61,7 +61,7 @@ class ReplayJob:
     only. `tls_ca_file` holds the certificates `tls_verify` trusts, None: those of this machine.
 
     `head` and `tail` are fingerprints of recorded pictures in order of presentation: the last before what is
-    missing, and the first after it. `head_at` is when the former end, `tail_at` when the latter begin, on the
+    missing, and the first after it; `head_sizes` and `tail_sizes` the bytes of (maybe more of) the same pictures. `head_at` is when the former end, `tail_at` when the latter begin, on the
     recorder's clock. All windows here and in events are the recorder's time: the URL was built for `asked` plus
     `shift_s`, and the camera's own times are reported less `shift_s`. With `shift_known` the shift was measured
     and decides between places that look the same.
@@ -81,6 +81,8 @@ class ReplayJob:
     tls_ca_file: Path | None = None
     head: tuple[bytes, ...] = ()
     tail: tuple[bytes, ...] = ()
+    head_sizes: tuple[int, ...] = ()
+    tail_sizes: tuple[int, ...] = ()
     head_at: datetime | None = None
     tail_at: datetime | None = None
     shift_s: float = 0.0
@@ -134,7 +136,9 @@ class Joined:
     """How one side was joined; once per side of every replay that played something.
 
     `offset_s` is the camera's time of a picture minus the recorder's, None where nothing matched. `run` is how many
-    pictures in a row were equal. `detail` says why a side is not exact, in a few words.
+    pictures in a row were equal. `detail` says why a side is not exact, in a few words. `tolerance_s` belongs to a
+    side cut by time: so far the cut may be from the true place, where the place was found by its rhythm (then
+    `offset_s` is known), or as far as the clocks were trusted.
     """
 
     side: Side
@@ -142,6 +146,12 @@ class Joined:
     offset_s: float | None = None
     run: int = 0
     detail: str = ""
+    tolerance_s: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the recorded pictures are known to be in the footage: equal, or coded another way."""
+        return self.offset_s is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from itertools import count
 from typing import Final
 
 from anr_watch.joins.matching import Ambiguous, HeadSearch, Place, TailSearch, run_needed
+from anr_watch.joins.rhythm import Fit, Rhythm
 from anr_watch.replay.job import Joined, Joint, ReplayJob, Side, Unproved
 from anr_watch.replay.muxer import Written
 from anr_watch.replay.rtptime import TICKS
@@ -60,6 +61,8 @@ class Joining:
         self._tail_from = min(self._keep_end, self._tail_at) - after - _COARSE_TICKS
         self._tail_until = max(self._keep_end, self._tail_at) + after + _COARSE_TICKS
         self._head, self._tail = HeadSearch(job.head), TailSearch(job.tail)
+        self._head_rhythm, self._tail_rhythm = Rhythm(job.head_sizes), Rhythm(job.tail_sizes)
+        self._hides = bool(job.head)  # there is something recorded that a lead-in would repeat
         self._few = {Side.HEAD: run_needed(job.head) == 0, Side.TAIL: run_needed(job.tail) == 0}
         self.head: Joined | None = None if job.head else Joined(Side.HEAD, Joint.NONE)
         self.tail: Joined | None = None if job.tail else Joined(Side.TAIL, Joint.NONE)
@@ -109,6 +112,8 @@ class Joining:
             if self._seen is not None:
                 self._head.lose(self._seen_end)
                 self._tail.lose()
+                self._head_rhythm.lose()
+                self._tail_rhythm.lose()
         elif item.unit.video:
             heappush(self._waiting, (item.pts, next(self._number), item))
             # Decoding times only grow, and nothing is presented before it is decoded.
@@ -130,9 +135,8 @@ class Joining:
         if self.tail is None and not self.suspect:
             self._decide_tail(in_order=in_order)
         if self.tail is None:
-            self.tail = Joined(Side.TAIL, Joint.TIME, detail="not looked for")
-        unproved = Joint.EXACT not in {self.head and self.head.kind, self.tail.kind}
-        if self._stops and unproved and not in_order:
+            self.tail = self._by_time(Side.TAIL, "not looked for")
+        if self._stops and self._head_cut is None and self._tail_cut is None and not in_order:
             self._held.clear()  # what was given to prove it by was not reached
         return self._news()
 
@@ -149,12 +153,12 @@ class Joining:
             if not final and written.last >= self._safe_until():
                 break
             self._held.pop(0)
-            over = written.end <= low if self._head_cut is None else written.last < low
+            over = written.last < low if self._hides else written.end <= low
             if over or written.start >= self.wanted_end:
                 continue
             start = low if written.start < low else None
             end = self.wanted_end if written.last >= self.wanted_end else None
-            out.append(Release(written, start, end, self._head_cut is not None))
+            out.append(Release(written, start, end, self._hides))
         return out
 
     @property
@@ -163,7 +167,7 @@ class Joining:
         return frozenset(written.file for written in self._held)
 
     def _unproved(self) -> bool:
-        return self._stops and self.head is not None and self.head.kind is not Joint.EXACT
+        return self._stops and self.head is not None and self._head_cut is None
 
     def _safe_until(self) -> int:
         """Return the first instant that may yet turn out not to be wanted."""
@@ -194,10 +198,12 @@ class Joining:
         fingerprint = self._print_of(item.unit)
         if self.head is None:
             self._head.push(fingerprint, item.pts)
+            self._head_rhythm.push(item.unit.size, item.pts, item.end)
             if self._head.sure or item.pts > self._head_until:
                 self._decide_head(in_order=True)
         if look_for_tail:
             self._tail.push(fingerprint, item.pts)
+            self._tail_rhythm.push(item.unit.size, item.pts, item.end)
             if self.head is not None and (self._tail.sure or item.pts > self._tail_until):
                 self._decide_tail(in_order=True)
 
@@ -205,13 +211,15 @@ class Joining:
         first, seen = self._first, self._seen
         place, detail = self._choose(self._head, self._head_at if self._known else None, Side.HEAD)
         if place is not None:
-            self._head_cut, self.anchor = place.cut, self._head_at - place.cut
-            self._tail.forget_before(place.cut)
-            expected = self._tail_at - self.anchor
-            self._tail_from, self._tail_until = expected - SLACK_TICKS, min(self._tail_until, expected + SLACK_TICKS)
+            self._found_head(place.cut)
             if place.damaged:
                 detail = f"the last {place.damaged} recorded differ"
             self.head = Joined(Side.HEAD, Joint.EXACT, self._offset_s(self._head_at, place.cut), place.run, detail)
+            return
+        fit = None if detail else self._head_rhythm.head(_near(self._head_at) if self._known else None)
+        if fit is not None:
+            self._found_head(fit.low)
+            self.head = self._by_rhythm(Side.HEAD, fit, self._offset_s(self._head_at, fit.low))
             return
         if not detail:
             covered = first is not None and seen is not None
@@ -219,7 +227,13 @@ class Joining:
             detail = "not found" if covered and in_order else "not covered"
             if covered and in_order and self._stops:
                 self.suspect = "the recorded pictures before the gap are not in the footage of their time"
-        self.head = Joined(Side.HEAD, Joint.TIME, detail=detail)
+        self.head = self._by_time(Side.HEAD, detail)
+
+    def _found_head(self, cut: int) -> None:
+        self._head_cut, self.anchor = cut, self._head_at - cut
+        self._tail.forget_before(cut)
+        expected = self._tail_at - self.anchor
+        self._tail_from, self._tail_until = expected - SLACK_TICKS, min(self._tail_until, expected + SLACK_TICKS)
 
     def _decide_tail(self, *, in_order: bool) -> None:
         first, seen = self._first, self._seen
@@ -230,12 +244,31 @@ class Joining:
             self._tail_cut = place.cut
             self.tail = Joined(Side.TAIL, Joint.EXACT, self._offset_s(self._tail_at, place.cut), place.run, detail)
             return
+        fit = None if detail or exact_head else self._tail_rhythm.tail(self._near_tail(at))
+        if fit is not None:
+            self._tail_cut = fit.high
+            self.tail = self._by_rhythm(Side.TAIL, fit, self._offset_s(self._tail_at, fit.high))
+            return
         if not detail:
             covered = first is not None and seen is not None and (first or 0) <= at <= (seen or 0) - _CLEAR_TICKS
             detail = "not found" if covered and in_order else "not covered"
             if covered and in_order and self._unproved():
                 self.suspect = "the recorded pictures after the gap are not in the footage of their time"
-        self.tail = Joined(Side.TAIL, Joint.TIME, detail=detail)
+        self.tail = self._by_time(Side.TAIL, detail)
+
+    def _near_tail(self, expected: int) -> tuple[int, int] | None:
+        if self._head_cut is None:
+            return _near(expected) if self._known else None
+        low, high = _near(expected)
+        return max(low, self._head_cut), high
+
+    def _by_rhythm(self, side: Side, fit: Fit, offset_s: float) -> Joined:
+        detail = f"coded another way, found by the sizes of its pictures ({fit.correlation:.2f})"
+        return Joined(side, Joint.TIME, offset_s, 0, detail, round((fit.high - fit.low) / TICKS, 6))
+
+    def _by_time(self, side: Side, detail: str) -> Joined:
+        apart = self._head_at - self._keep_start if side is Side.HEAD else self._keep_end - self._tail_at
+        return Joined(side, Joint.TIME, detail=detail, tolerance_s=round(max(0, apart) / TICKS, 6))
 
     def _choose(self, search: HeadSearch | TailSearch, expected: int | None, side: Side) -> tuple[Place | None, str]:
         if self._few[side]:
@@ -247,3 +280,7 @@ class Joining:
 
     def _offset_s(self, recorder: int, replay: int) -> float:
         return round((replay + self._shift - recorder) / TICKS, 6)
+
+
+def _near(expected: int) -> tuple[int, int]:
+    return expected - SLACK_TICKS, expected + SLACK_TICKS

@@ -34,7 +34,7 @@ from anr_watch.replay.job import (
 from anr_watch.states import Reason
 
 MAX_LINE_BYTES: Final = 8192  # the longest honest line is below 1 kB plus a detail of 400 characters
-MAX_JOB_BYTES: Final = 65_536  # two sides of MAX_PRINTS fingerprints of 27 bytes each, and the rest
+MAX_JOB_BYTES: Final = 98_304  # two sides of MAX_PRINTS fingerprints of 27 bytes and sizes of 9 each, and the rest
 MAX_PRINTS: Final = 1000  # a side has about 200
 MAX_TEXT: Final = 400
 _LARGEST: Final = 2**53  # JSON numbers above it are not exact everywhere
@@ -102,7 +102,7 @@ def _plain(value: object) -> object:
         case Path():
             return str(value)
         case tuple():
-            return [item.hex() for item in value]
+            return [item.hex() if isinstance(item, bytes) else item for item in value]
         case _:
             return value
 
@@ -194,6 +194,12 @@ def _prints(value: object) -> tuple[bytes, ...]:
     return tuple(map(bytes.fromhex, value))
 
 
+def _sizes(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_PRINTS:
+        raise ParseError("sizes")
+    return tuple(map(_whole, value))
+
+
 def _instant_or_none(value: object) -> datetime | None:
     return None if value is None else parse_instant(value)
 
@@ -236,6 +242,7 @@ _EVENT_FIELDS: Final[dict[type[Event], dict[str, Callable[[object], object]]]] =
         "offset_s": lambda value: None if value is None else _number(value),
         "run": _whole,
         "detail": _text,
+        "tolerance_s": lambda value: None if value is None else _positive(value),
     },
     Ended: {
         "cause": _cause,
@@ -261,6 +268,8 @@ _JOB_FIELDS: Final[dict[str, Callable[[object], object]]] = {
     "tls_ca_file": lambda value: None if value is None else _path(value),
     "head": _prints,
     "tail": _prints,
+    "head_sizes": _sizes,
+    "tail_sizes": _sizes,
     "head_at": _instant_or_none,
     "tail_at": _instant_or_none,
     "shift_s": _number,

@@ -13,7 +13,7 @@ from test_replay_worker import beeps_in
 from anr_watch.camera.audio import AudioKind
 from anr_watch.camera.device import Replay
 from anr_watch.camera.faults import Reports
-from anr_watch.camera.film import FilmSpec, VideoCodec
+from anr_watch.camera.film import Film, FilmSpec, VideoCodec
 from anr_watch.joins.fingerprint import of_annexb
 from anr_watch.model import Secret, Window
 from anr_watch.replay.job import End, Joined, Joint, ReplayJob, Side, Unproved
@@ -233,16 +233,52 @@ def test_other_footage_is_cut_by_time_where_that_is_wanted(tmp_path):
     got = joined_replay(tmp_path, AT + 17, AT + 300, faults={"other_camera": 7})
     assert got.ended.cause is End.WINDOW
     assert {(it.kind, it.detail, it.offset_s) for it in sides(got).values()} == {(Joint.TIME, "not found", None)}
-    assert shown(tmp_path, got) == list(range(AT, AT + 300))
-    assert got.segments[0].window.start == instant(AT)
+    assert shown(tmp_path, got) == list(range(AT + 17, AT + 300))
+    assert got.segments[0].window.start == instant(AT + 17)
 
 
-def test_a_camera_that_stores_another_encoding(tmp_path):
-    """Nothing missing, at most a group double: by time, and said so."""
+def sizes(film, first, end):
+    """What the pictures from `first` to before `end` weigh, as they are presented."""
+    groups = range(first // film.spec.gop_frames, -(-end // film.spec.gop_frames))
+    known = {picture.number: picture.size_bytes for group in groups for picture in film.gop(group).pictures}
+    return tuple(known[number] for number in range(first, end) if number in known)
+
+
+@pytest.mark.parametrize("codec", list(VideoCodec))
+@pytest.mark.parametrize("offset_s", [0.0, -4.3])
+def test_a_camera_that_stores_another_encoding(tmp_path, codec, offset_s):
+    """By time, and said so: the sizes of the pictures tell where, even with another clock and other groups."""
+    film = FilmSpec(gop_frames=GOP, codec=codec)
+    stored = replace(film, quality=38, gop_frames=20)
+    first, end = AT + 17, AT + 300
+    live = Film(film)
+    job = {"head_sizes": sizes(live, first - 120, first), "tail_sizes": sizes(live, end, end + 120)}
+    job |= {"unproved": Unproved.STOP}
+    got = joined_replay(tmp_path, first, end, film=film, job=job, stored_film=stored, clock_offset_s=offset_s)
+    for joined in sides(got).values():
+        assert joined.kind is Joint.TIME
+        assert joined.tolerance_s < 0.2
+        assert joined.offset_s == pytest.approx(offset_s, abs=0.2)
+        assert "coded another way" in joined.detail
+    assert got.ended.cause is End.WINDOW
+    pictures = shown(tmp_path, got)
+    assert pictures == list(range(pictures[0], pictures[0] + len(pictures)))
+    assert first - 3 <= pictures[0] <= first
+    assert end - 1 <= pictures[-1] <= end + 2
+
+
+def test_another_encoding_without_rhythm_is_cut_by_the_clock(tmp_path):
+    """Too few pictures beside the gap: nothing missing if the clocks agree, and the tolerance says what is trusted."""
     stored = FilmSpec(gop_frames=GOP, quality=38)
-    got = joined_replay(tmp_path, AT + 17, AT + 300, film=FilmSpec(gop_frames=GOP), stored_film=stored)
-    assert {(it.kind, it.detail) for it in sides(got).values()} == {(Joint.TIME, "not found")}
-    assert shown(tmp_path, got) == list(range(AT, AT + 300))
+    first, end = AT + 17, AT + 300
+    keep = Window(instant(first - 10), instant(end + 15))
+    got = joined_replay(
+        tmp_path, first, end, film=FilmSpec(gop_frames=GOP), stored_film=stored, job={"keep": keep}
+    )
+    told = {side: (it.kind, it.detail, it.offset_s, it.tolerance_s) for side, it in sides(got).items()}
+    assert told[Side.HEAD] == (Joint.TIME, "not found", None, pytest.approx(10 / FPS, abs=1e-4))
+    assert told[Side.TAIL] == (Joint.TIME, "not found", None, pytest.approx(1.0, abs=1e-4))
+    assert shown(tmp_path, got) == list(range(first - 10, end + 15))
 
 
 @pytest.mark.parametrize(

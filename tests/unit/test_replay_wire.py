@@ -90,6 +90,8 @@ def test_jobs_survive_the_pipe(asked, keep, number, audio, head, tail, at, unpro
         max_bytes_s=number,
         head=head,
         tail=tail,
+        head_sizes=tuple(map(len, head)),
+        tail_sizes=tuple(range(len(tail))),
         head_at=at,
         tail_at=at,
         shift_s=-number,
