@@ -260,14 +260,17 @@ class Attempt:
     next_at: datetime | None = None
     join_head: str | None = None  # job.Joint of the start of what was asked: exact, time, none
     join_tail: str | None = None  # and of its end
-    offset_ms: float | None = None  # the camera's clock minus the recorder's, where a join was exact
+    offset_ms: float | None = None  # the camera's clock minus the recorder's, where a join measured it
+    tolerance_s: float | None = None  # how far a cut by time may be from the true place; None: none was cut so
+    suspect: bool = False  # what was kept lacks the pictures recorded beside the gap, though it covers their time
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceClock:
     """How far a device's clock is from the recorder's: `offset_s` is its time minus the recorder's.
 
-    `spread_s` is by how much measurements differ, `source` what measured (`join`: equal pictures on both sides).
+    `spread_s` is by how much measurements differ, `source` what measured (`join`: equal pictures; `rhythm`: the same
+    scene coded another way).
     """
 
     device: str

@@ -5,6 +5,7 @@ off. The fill is the program's: its database, its worker processes, its own file
 """
 
 import contextlib
+import random
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from anr_watch.announcements import Announcements
 from anr_watch.camera.audio import Tone
 from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.device import SimulatedCamera
-from anr_watch.camera.film import Film, FilmSpec
+from anr_watch.camera.film import Film, FilmSpec, VideoCodec
 from anr_watch.camera.mp4 import FragmentedMp4
 from anr_watch.clock import SystemClock
 from anr_watch.config.settings import CameraSettings, DatabaseSettings, RecordingsSettings, Settings
@@ -166,7 +167,8 @@ class Site:
         assert not path.exists()
         path.write_bytes(data)
         end = named + timedelta(seconds=(stop - first) / self.film_spec.fps)
-        return Segment(name, str(path), Window(named, end), len(data), "h264", ours=False)
+        codec = "hevc" if self.film_spec.codec is VideoCodec.H265 else "h264"
+        return Segment(name, str(path), Window(named, end), len(data), codec, ours=False)
 
     def _decoded(self, first: int, stop: int):
         """Yield what a recorder got that was cut off at `stop`: by then that much was decoded, not presented."""
@@ -248,3 +250,32 @@ def ffmpeg_counts(paths: list[Path]) -> list[int]:
         if not line.startswith("#"):
             counts[int(line.split(",")[0])] += 1
     return counts
+
+
+def story_of(site: Site, outage: Outage) -> tuple[object, ...]:
+    """Return what one wants to read of an outage that went wrong."""
+    return outage, f"clock {site.camera.storage.clock_offset_s:+.3f} s", site.prove(outage)
+
+
+async def one_at_random(
+    site: Site,
+    name: str,
+    chance: random.Random,
+    *,
+    at: datetime | None = None,
+    beside_s: tuple[int, int, int, int] = (2, 9, 2, 5),
+) -> Outage:
+    """Make one outage: 4 to 15 s lost (shorter ones are none for a recorder), `beside_s` recorded before and after."""
+    film = site.film_spec
+    at = at or DAY + timedelta(seconds=chance.uniform(0, 20))
+    first = film.key_frame_before(site.frame(at))
+    lost = first + chance.randrange(beside_s[0] * film.fps, beside_s[1] * film.fps)
+    while site.is_torn(lost):
+        lost += 1
+    back = film.key_frame_before(lost + chance.randrange(4 * film.fps + film.gop_frames, 15 * film.fps))
+    last = back + chance.randrange(beside_s[2] * film.fps, beside_s[3] * film.fps)
+    while site.is_torn(last):
+        last += 1
+    return await site.outage(
+        name, first, lost, back, last, segment_s=chance.choice([4, 10, 60]), late_s=chance.uniform(0, 0.9)
+    )

@@ -52,4 +52,6 @@ def attempt_facts(attempt: Attempt | None) -> dict[str, object] | None:
         "join_head": attempt.join_head,
         "join_tail": attempt.join_tail,
         "offset_ms": attempt.offset_ms,
+        "tolerance_s": attempt.tolerance_s,
+        "suspect": attempt.suspect,
     }

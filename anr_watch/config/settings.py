@@ -169,10 +169,3 @@ class Settings:
     overrides: Mapping[str, ReplayOptions] = field(default_factory=dict)
     secret_key: Secret | None = None  # base64 of 32 bytes
     source: str = "defaults"  # the file, or "defaults": for messages
-
-    def options_of(self, camera_id: str) -> ReplayOptions:
-        """Return how the camera with this id wants to be asked."""
-        for camera in self.cameras:
-            if camera.id == camera_id:
-                return camera.options
-        return self.overrides.get(camera_id, self.replay)

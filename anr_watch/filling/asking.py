@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 
 from anr_watch.errors import ReplayRefused, StorageError
 from anr_watch.filling.listening import Listening
 from anr_watch.filling.placing import Placing
 from anr_watch.filling.tools import Tools, Underway
 from anr_watch.joins import approach, clocks, guesses
+from anr_watch.joins.matching import FEWEST
 from anr_watch.model import Camera, DeviceClock, Window
-from anr_watch.replay.job import End, Ended, ReplayJob
+from anr_watch.replay.job import End, Ended, ReplayJob, Unproved
 from anr_watch.replay.secrets import open_camera
-from anr_watch.replay.urls import build_replay_request, device_of
+from anr_watch.replay.urls import ReplayRequest, build_replay_request, device_of
 from anr_watch.states import Reason
 from anr_watch.verdict import ReplayEnd
 
@@ -40,6 +43,7 @@ class Asking:
 
     def __init__(self, tools: Tools, underway: Underway, *, stopping: bool) -> None:
         self._tools, self._underway = tools, underway
+        self._around = False  # the last request was for all readings of its digits: no measure of the clock
         self.placing = Placing(tools, underway)
         self.listening = Listening(tools, underway, self.placing, stopping=stopping)
 
@@ -76,7 +80,8 @@ class Asking:
         zones = any(request.guess.zone for request in requests)
         nothing: ReplayEnd | None = None  # the camera has no footage where it was asked first
         suspects = 0
-        for number, request in enumerate(requests):
+        again_by_time: list[approach.Request] = []
+        for number, request in enumerate(chain(requests, again_by_time)):
             if nothing is not None and not request.guess.zone:
                 continue  # only a wrong zone asks for where there is nothing
             ended = await listening.run(await self._job(opened, request))
@@ -84,17 +89,36 @@ class Asking:
                 again = approach.measured(request, listening.measured_s, camera.options)
                 ended = await listening.run(await self._job(opened, again))
             if listening.stopping or not approach.goes_on(ended.cause, request, first=number == 0, zones=zones):
-                await self._measure(device, clock, suspects)
+                if not self._around:
+                    await self._measure(device, clock, suspects)
                 return self._end_of(ended)
             if ended.cause is End.SUSPECT:
                 suspects += 1
             elif number == 0:
                 nothing = self._end_of(ended)
                 continue
-            await self._rule_out(request.guess)
+            if request.unproved is Unproved.PROVE and self._keeps_unproved and self._is_coded_otherwise():
+                again_by_time.append(approach.with_doubt(request))
+            else:
+                await self._rule_out(request)
         if nothing is not None:
             return nothing
         return ReplayEnd(Reason.WRONG_FOOTAGE, "it does not show the pictures recorded beside the gap")
+
+    @property
+    def _keeps_unproved(self) -> bool:
+        return self._tools.settings.fills.unproved == "keep"
+
+    def _is_coded_otherwise(self) -> bool:
+        """Say whether what the camera plays is of another kind than what is recorded: no picture can be equal."""
+        played, sides = self.listening.opened, self._underway.sides
+        if played is None:
+            return False
+        kind = (played.codec, played.width, played.height)
+        return all(
+            any(known is not None and known != other for known, other in zip(side.coded, kind, strict=True))
+            for side in (sides.head, sides.tail)
+        )
 
     async def _requests(self, clock: DeviceClock | None) -> tuple[approach.Request, ...]:
         """Return what to ask for, in order, with what is known of the device's clock."""
@@ -102,10 +126,14 @@ class Asking:
         known_s = clock.offset_s if clock is not None and clock.samples else None
         start, comparable = underway.target.start, underway.sides.known
         return approach.requests(
-            guesses.in_order(options.timezone, start, margin_s=options.margin_s, known_s=known_s),
+            guesses.in_order(
+                options.timezone, start, margin_s=options.margin_s, known_s=known_s, until=underway.target.end
+            ),
             comparable=comparable,
+            both=min(map(len, (underway.sides.head.prints, underway.sides.tail.prints))) >= FEWEST,
             tried=await tools.store.guessed(underway.gap.id) if comparable else (),
-            keep_unproved=tools.settings.fills.unproved == "keep",
+            keep_unproved=self._keeps_unproved,
+            matched=await tools.store.matched(underway.camera.id, since=tools.clock.now() - approach.MATCHED_FOR),
             unmatched=approach.is_unmatched(clock, tools.clock.now()),
         )
 
@@ -123,8 +151,14 @@ class Asking:
             until=underway.until,
             now=tools.clock.now(),
         )
-        on_camera = Window(windows.asked.start + shift, windows.asked.end + shift)
-        asked = build_replay_request(opened, on_camera, password=opened.password)
+        asked = _all_readings(opened, guess, windows.asked)
+        self._around = asked is not None
+        if asked is not None:
+            guess, shift = replace(guess, shift_s=0.0), timedelta()
+            LOG.info("an hour that comes twice: asked around it", extra={"camera": camera.id, "clock": guess.name})
+        else:
+            on_camera = Window(windows.asked.start + shift, windows.asked.end + shift)
+            asked = build_replay_request(opened, on_camera, password=opened.password)
         return ReplayJob(
             url=asked.url,
             asked=Window(asked.asked.start - shift, asked.asked.end - shift),
@@ -158,30 +192,50 @@ class Asking:
             return ReplayEnd(ended.cause, ended.detail)
         if self.placing.rejected:
             return ReplayEnd(Reason.BAD_MEDIA, self.placing.rejected)
+        if self.placing.placed and self._underway.attempt.suspect:
+            return ReplayEnd(None, self._suspect_kept())
         return ReplayEnd(None, ended.detail)
 
-    async def _rule_out(self, guess: guesses.Guess) -> None:
+    def _suspect_kept(self) -> str:
+        """Say that footage was kept that is not proved to be the right one; return it in words."""
+        underway, attempt = self._underway, self._underway.attempt
+        text = "not proved: what came does not show the pictures recorded beside the gap; kept, cut by time"
+        LOG.warning(
+            text,
+            extra={
+                "camera": underway.camera.id,
+                "gap": underway.gap.id,
+                "join_head": attempt.join_head,
+                "join_tail": attempt.join_tail,
+                "tolerance_s": attempt.tolerance_s,
+            },
+        )
+        return text
+
+    async def _rule_out(self, request: approach.Request) -> None:
         """Note that the footage found with a guess is not the right one."""
-        camera_id, gap_id = self._underway.camera.id, self._underway.gap.id
+        guess, camera_id, gap_id = request.guess, self._underway.camera.id, self._underway.gap.id
         LOG.info(
             "not the footage that was recorded beside the gap",
             extra={"camera": camera_id, "gap": gap_id, "clock": guess.name, "shift_s": guess.shift_s},
         )
-        await self._tools.store.note_guess(gap_id, guesses.key_of(guess))
+        await self._tools.store.note_guess(gap_id, approach.noted(request))
 
     async def _measure(self, device: str, before: DeviceClock | None, suspects: int) -> None:
         """Keep what a join says of the device's clock, or that its storage cannot be compared."""
         tools, camera_id, joins = self._tools, self._underway.camera.id, self.listening.joins
         now = tools.clock.now()
-        offset_s = approach.offset_of(joins)
+        found = approach.offset_of(joins)
         believed = before if before is not None and before.samples else None
-        if offset_s is None:
-            if suspects and believed is None and joins:
-                clock = DeviceClock(device, 0.0, 0.0, now, 0, approach.UNMATCHED)
+        if found is None:
+            if suspects and joins and (believed is None or believed.source != approach.JOIN):
+                nothing = DeviceClock(device, 0.0, 0.0, now, 0, approach.UNMATCHED)
+                clock = nothing if believed is None else replace(believed, measured_at=now, source=approach.UNMATCHED)
                 await tools.insist(lambda: tools.store.save_clock(clock, camera_id))
             return
+        offset_s, source = found
         self._underway.note(offset_ms=offset_s * 1000)
-        measured = clocks.measured(believed, device, offset_s, at=now, source="join")
+        measured = clocks.measured(believed, device, offset_s, at=now, source=source)
         news = clocks.is_news(believed, offset_s)
         if news:
             LOG.warning(
@@ -192,3 +246,11 @@ class Asking:
             camera_id, measured, before_s=(believed.offset_s if believed else 0.0) if news else None
         )
         await tools.insist(lambda: tools.store.save_clock(measured, camera_id, announce))
+
+
+def _all_readings(opened: Camera, guess: guesses.Guess, asked: Window) -> ReplayRequest | None:
+    """Return a request in the zone that a guess reads, around both passes of an hour; None if it shifts."""
+    if not guess.reads:
+        return None
+    reading = replace(opened, options=replace(opened.options, timezone=guess.reads))
+    return build_replay_request(reading, asked, password=opened.password)

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from anr_watch.filling.placing import Placing
 from anr_watch.filling.tools import Tools, Underway
-from anr_watch.replay.job import Ended, Joined, Joint, Jump, Opened, Progress, ReplayJob, SegmentReady, Side
+from anr_watch.joins.approach import tolerance_of
+from anr_watch.replay.job import Ended, Joined, Jump, Opened, Progress, ReplayJob, SegmentReady, Side
 from anr_watch.replay.running import Running
 
 LOG = logging.getLogger("anr_watch.fill")
@@ -29,6 +30,7 @@ class Listening:
     Attributes:
         stopping: no further replay is wanted.
         answered: the device played something.
+        opened: what the device plays, None before it did.
         joins: what the last replay found beside the target.
         jumps: where the last replay's time was not continuous.
         measured_s: the camera's clock as a first join said it, where a request was too far off; None before.
@@ -42,6 +44,7 @@ class Listening:
         self.stopping = stopping
         self.answered = False
         self.joins: dict[Side, Joined] = {}
+        self.opened: Opened | None = None
         self.jumps: list[datetime] = []
         self.measured_s: float | None = None
 
@@ -76,12 +79,12 @@ class Listening:
         async for event in running:
             match event:
                 case Opened():
-                    self.answered = True
+                    self.answered, self.opened = True, event
                     underway.note(first_byte_s=event.after_s)
                 case SegmentReady() if self._exact_enough_s is not None and self.measured_s is not None:
                     pass  # it may not reach the other side: all of it is asked for again, at the right time
                 case SegmentReady():
-                    await self._placing.put(event, joined=self._head_is_exact())
+                    await self._placing.put(event, joined=self._head_is_found())
                 case Progress():
                     underway.note(bytes=event.bytes)
                 case Joined():
@@ -99,6 +102,8 @@ class Listening:
     def _take_join(self, joined: Joined) -> None:
         underway = self._underway
         self.joins[joined.side] = joined
+        joins = self.joins.values()
+        underway.note(tolerance_s=tolerance_of(joins), suspect=any(known.suspect for known in joins))
         if joined.side is Side.HEAD:
             underway.note(join_head=joined.kind.value)
         else:
@@ -112,6 +117,7 @@ class Listening:
                 "join": joined.kind,
                 "pictures": joined.run,
                 "offset_s": joined.offset_s,
+                "tolerance_s": joined.tolerance_s,
                 "detail": joined.detail,
             },
         )
@@ -125,6 +131,6 @@ class Listening:
         self.measured_s = joined.offset_s
         return True
 
-    def _head_is_exact(self) -> bool:
+    def _head_is_found(self) -> bool:
         head = self.joins.get(Side.HEAD)
-        return head is not None and head.kind is Joint.EXACT
+        return head is not None and head.found

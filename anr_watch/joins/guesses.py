@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from anr_watch.replay.device_time import zone_named
+from anr_watch.replay.device_time import twin, zone_named
 
 HOUR_S: Final = 3600.0  # summer time, forgotten or kept
 WIDE_S: Final = (45.0, 150.0)  # clocks that are not set by NTP drift some seconds a day; the first costs a third
@@ -26,9 +26,12 @@ class Guess:
     margin_s: float
     known: bool = False
     zone: bool = False  # a mistake of hours: the only one that can lead to where there is no footage at all
+    reads: str = ""  # the zone in which it takes the digits, where a shift cannot name an hour that comes twice
 
 
-def in_order(timezone: str, at: datetime, *, margin_s: float, known_s: float | None) -> tuple[Guess, ...]:
+def in_order(
+    timezone: str, at: datetime, *, margin_s: float, known_s: float | None, until: datetime | None = None
+) -> tuple[Guess, ...]:
     """Return the guesses for footage of about `at`, the most likely first, each shift once.
 
     Args:
@@ -36,6 +39,7 @@ def in_order(timezone: str, at: datetime, *, margin_s: float, known_s: float | N
         at: when the footage was taken; a zone's offset depends on it.
         margin_s: asked for on both sides.
         known_s: the measured offset of the device.
+        until: where it ends; `at` if None.
 
     Raises:
         ReplayRefused: there is no such zone.
@@ -55,13 +59,19 @@ def in_order(timezone: str, at: datetime, *, margin_s: float, known_s: float | N
     for guess in wanted:
         if all(abs(guess.shift_s - other.shift_s) >= SAME_S for other in found):
             found.append(guess)
+    if timezone != "local" and any(twin(edge, zone_named("local")) for edge in (at, until or at)):
+        # The digits of a shift stand for two hours: only a window around both passes of it is one thing.
+        shift_s = _offset_s("local", at) - written_s
+        found.append(
+            Guess("reads local time, in an hour that comes twice", shift_s, margin_s, zone=True, reads="local")
+        )
     found += [Guess("wide", 0.0, wide_s) for wide_s in WIDE_S if wide_s > margin_s + SAME_S]
     return tuple(found)
 
 
 def key_of(guess: Guess) -> str:
     """Return what a guess is remembered by: a measured shift that moved a little is another guess."""
-    return f"{guess.shift_s:+.0f}/{guess.margin_s:.0f}"
+    return f"{guess.shift_s:+.0f}/{guess.margin_s:.0f}" + (f"/{guess.reads}" if guess.reads else "")
 
 
 def _offset_s(timezone: str, at: datetime) -> float:

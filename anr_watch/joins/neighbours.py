@@ -42,7 +42,7 @@ class Side:
     sizes: tuple[int, ...] = ()  # bytes of these pictures, and of more where reading them would cost too much
     at: datetime | None = None
     path: Path | None = None  # of the file next to the piece
-    start: datetime | None = None  # what that file's name or row says
+    coded: tuple[str | None, int | None, int | None] = (None, None, None)  # its codec, width, height as far as known
 
 
 NOTHING: Final = Side()
@@ -133,7 +133,9 @@ def _head(files: Sequence[tuple[Segment, Path]]) -> Side:
         if nearest is None:
             final = shown.samples[-1]
             length = timedelta(seconds=shown.seconds(final.shown_at + final.units))
-            side = Side(prints, sizes, segment.window.start + length, path, segment.window.start)
+            side = Side(
+                prints, sizes, segment.window.start + length, path, (segment.codec, segment.width, segment.height)
+            )
         else:
             side = replace(side, prints=prints + side.prints, sizes=sizes + side.sizes)
         nearest = segment.window.start
@@ -156,7 +158,7 @@ def _tail(files: Sequence[tuple[Segment, Path]]) -> Side:
         shown, prints = found
         sizes = tuple(sample.size for sample in shown.samples)
         if nearest is None:
-            side = Side(prints, sizes, segment.window.start, path, segment.window.start)
+            side = Side(prints, sizes, segment.window.start, path, (segment.codec, segment.width, segment.height))
         else:
             side = replace(side, prints=side.prints + prints, sizes=side.sizes + sizes)
         nearest = segment.window.end

@@ -286,6 +286,8 @@ def _fill(gap: Gap, attempt: Attempt) -> FillData:
         "join_head": joins["join_head"],
         "join_tail": joins["join_tail"],
         "offset_ms": joins["offset_ms"],
+        "tolerance_s": joins["tolerance_s"],
+        "suspect": joins["suspect"],
     }
 
 
@@ -302,6 +304,8 @@ def _joins(attempt: Attempt) -> JoinData:
         "join_head": attempt.join_head,
         "join_tail": attempt.join_tail,
         "offset_ms": None if offset_ms is None else round(offset_ms, 1),
+        "tolerance_s": None if attempt.tolerance_s is None else round(attempt.tolerance_s, 3),
+        "suspect": attempt.suspect,
     }
 
 

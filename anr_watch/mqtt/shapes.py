@@ -33,13 +33,17 @@ class GapDetected(TypedDict):
 class JoinData(TypedDict):
     """How footage was joined to what is recorded on both sides; null as long as nothing was played.
 
-    `exact`: by content, no picture missing and none double; `time`: by the clock; `none`: nothing recorded there to
-    compare with. `offset_ms` is the camera's clock minus the recorder's, null where nothing was exact.
+    `exact`: by content, no picture missing and none double; `time`: by time, off by up to `tolerance_s` (null if no
+    side is so); `none`: nothing recorded there to compare with. `offset_ms` is the camera's clock minus the
+    recorder's, null where nothing measured it. `suspect`: what was kept covers the time of recorded pictures and
+    lacks them, so it may be of another hour or day; no clock that was tried showed the right footage.
     """
 
     join_head: str | None
     join_tail: str | None
     offset_ms: float | None
+    tolerance_s: float | None
+    suspect: bool
 
 
 class FillData(JoinData):

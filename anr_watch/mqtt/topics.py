@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 MAX_TOPIC_BYTES = 65_535  # MQTT 3.1.1 and 5, 1.5.3: the length of a text has two bytes
-_UNSAFE_NODE = re.compile(r"[^a-z0-9_-]+")
 _LONGEST_LEVEL = 100
 
 
@@ -27,15 +25,6 @@ def camera_level(camera_id: str) -> str:
     digest = hashlib.sha256(camera_id.encode(errors="surrogatepass")).hexdigest()[:16]
     kept = "".join(char if char.isprintable() and char not in "/+#~ $" else "-" for char in camera_id)
     return f"{kept[: _LONGEST_LEVEL - 17]}~{digest}"
-
-
-def node_name(configured: str, host_name: str) -> str:
-    """Return the node's level: what was configured, or the host's name, as `[a-z0-9_-]+`."""
-    for text in (configured, host_name.split(".", maxsplit=1)[0]):
-        slug = _UNSAFE_NODE.sub("-", text.lower()).strip("-")[:64]
-        if slug:
-            return slug
-    return "node"
 
 
 def can_publish(topic: str) -> bool:

@@ -115,7 +115,7 @@ def whole(instant: datetime, unit: timedelta, *, up: bool = False) -> int:
     return -((EPOCH - instant) // unit) if up else (instant - EPOCH) // unit
 
 
-def _twin(instant: datetime, zone: tzinfo | None) -> datetime | None:
+def twin(instant: datetime, zone: tzinfo | None) -> datetime | None:
     """Return the other instant with the same digits, if the clock shows them twice."""
     digits = instant + _offset(zone, instant)
     for near in (instant - _DAY, instant + _DAY):
@@ -147,10 +147,10 @@ def edge(instant: datetime, zone: tzinfo | None, step: timedelta, *, is_end: boo
         if over:
             instant += (step - over) if is_end else -over
             continue
-        twin = _twin(instant, zone) if doubt else None
-        if twin is None or (is_end and twin > instant):
+        other = twin(instant, zone) if doubt else None
+        if other is None or (is_end and other > instant):
             break
-        first, second = sorted((instant, twin))
+        first, second = sorted((instant, other))
         change, by = _change_between(zone, first, second), second - first
         instant = change + by if is_end else change - by - min(max(step, _SECOND), timedelta(hours=1))
     return Edge(instant, zone)

@@ -40,6 +40,7 @@ class Unproved(StrEnum):
 
     KEEP = "keep"  # cut it by time
     STOP = "stop"  # end with `End.SUSPECT` before anything is released
+    PROVE = "prove"  # the same, but only once both sides were looked for and neither is there
 
 
 Cause = End | Reason
@@ -61,10 +62,10 @@ class ReplayJob:
     only. `tls_ca_file` holds the certificates `tls_verify` trusts, None: those of this machine.
 
     `head` and `tail` are fingerprints of recorded pictures in order of presentation: the last before what is
-    missing, and the first after it; `head_sizes` and `tail_sizes` the bytes of (maybe more of) the same pictures. `head_at` is when the former end, `tail_at` when the latter begin, on the
-    recorder's clock. All windows here and in events are the recorder's time: the URL was built for `asked` plus
-    `shift_s`, and the camera's own times are reported less `shift_s`. With `shift_known` the shift was measured
-    and decides between places that look the same.
+    missing, and the first after it; `head_sizes` and `tail_sizes` the bytes of (maybe more of) the same pictures.
+    `head_at` is when the former end, `tail_at` when the latter begin, on the recorder's clock. All windows here and
+    in events are the recorder's time: the URL was built for `asked` plus `shift_s`, and the camera's own times are
+    reported less `shift_s`. With `shift_known` the shift was measured and decides between places that look the same.
     """
 
     url: Secret
@@ -147,11 +148,12 @@ class Joined:
     run: int = 0
     detail: str = ""
     tolerance_s: float | None = None
+    suspect: bool = False  # the footage covers the time of the recorded pictures and does not hold them
 
     @property
     def found(self) -> bool:
         """Whether the recorded pictures are known to be in the footage: equal, or coded another way."""
-        return self.offset_s is not None
+        return self.kind is Joint.EXACT or self.offset_s is not None
 
 
 @dataclass(frozen=True, slots=True)

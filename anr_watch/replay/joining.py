@@ -24,6 +24,7 @@ from anr_watch.replay.timeline import Break, Placed, ticks_of
 
 SLACK_TICKS: Final = 10 * TICKS  # the tail is this near to where a found head lets it be expected: names are coarse
 _COARSE_TICKS: Final = 3 * TICKS
+NOT_FOUND: Final = "not found"
 _CLEAR_TICKS: Final = TICKS  # footage covers an instant if it goes this far beyond it
 _GRAIN_TICKS: Final = (
     45  # instants are cut off to microseconds: a picture that begins so shortly before is not inside
@@ -48,7 +49,8 @@ class Joining:
 
     def __init__(self, job: ReplayJob, print_of: Callable[[Unit], bytes]) -> None:
         self._print_of = print_of
-        self._stops = job.unproved is Unproved.STOP
+        self._stops = job.unproved is not Unproved.KEEP
+        self._either = job.unproved is Unproved.PROVE  # the tail may prove what the head does not
         self._shift = round(job.shift_s * TICKS)
         self._known = job.shift_known
         self._keep_start, self._keep_end = ticks_of(job.keep.start), ticks_of(job.keep.end)
@@ -224,8 +226,8 @@ class Joining:
         if not detail:
             covered = first is not None and seen is not None
             covered = covered and (first or 0) + _CLEAR_TICKS <= self._head_at <= (seen or 0)
-            detail = "not found" if covered and in_order else "not covered"
-            if covered and in_order and self._stops:
+            detail = NOT_FOUND if covered and in_order else "not covered"
+            if covered and in_order and self._stops and not self._either:
                 self.suspect = "the recorded pictures before the gap are not in the footage of their time"
         self.head = self._by_time(Side.HEAD, detail)
 
@@ -241,20 +243,26 @@ class Joining:
         at = self._tail_at - self.anchor
         place, detail = self._choose(self._tail, at if self._known or exact_head else None, Side.TAIL)
         if place is not None:
-            self._tail_cut = place.cut
+            self._found_tail(place.cut)
             self.tail = Joined(Side.TAIL, Joint.EXACT, self._offset_s(self._tail_at, place.cut), place.run, detail)
             return
         fit = None if detail or exact_head else self._tail_rhythm.tail(self._near_tail(at))
         if fit is not None:
-            self._tail_cut = fit.high
+            self._found_tail(fit.high)
             self.tail = self._by_rhythm(Side.TAIL, fit, self._offset_s(self._tail_at, fit.high))
             return
         if not detail:
             covered = first is not None and seen is not None and (first or 0) <= at <= (seen or 0) - _CLEAR_TICKS
-            detail = "not found" if covered and in_order else "not covered"
+            detail = NOT_FOUND if covered and in_order else "not covered"
             if covered and in_order and self._unproved():
-                self.suspect = "the recorded pictures after the gap are not in the footage of their time"
+                sides = "on both sides of" if self._either else "after"
+                self.suspect = f"the recorded pictures {sides} the gap are not in the footage of their time"
         self.tail = self._by_time(Side.TAIL, detail)
+
+    def _found_tail(self, cut: int) -> None:
+        if self._unproved():  # nothing is released yet, so that what the tail says of the clock serves the head, too
+            self.anchor = self._tail_at - cut
+        self._tail_cut = cut
 
     def _near_tail(self, expected: int) -> tuple[int, int] | None:
         if self._head_cut is None:
@@ -268,7 +276,8 @@ class Joining:
 
     def _by_time(self, side: Side, detail: str) -> Joined:
         apart = self._head_at - self._keep_start if side is Side.HEAD else self._keep_end - self._tail_at
-        return Joined(side, Joint.TIME, detail=detail, tolerance_s=round(max(0, apart) / TICKS, 6))
+        tolerance_s = round(max(0, apart) / TICKS, 6)
+        return Joined(side, Joint.TIME, detail=detail, tolerance_s=tolerance_s, suspect=detail == NOT_FOUND)
 
     def _choose(self, search: HeadSearch | TailSearch, expected: int | None, side: Side) -> tuple[Place | None, str]:
         if self._few[side]:

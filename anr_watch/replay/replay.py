@@ -253,7 +253,7 @@ class Replay:
         """Return the recorder's time; behind an exact head it is counted from where the recorded footage ends."""
         joining, head_at = self._joining, self._job.head_at
         if joining is None or head_at is None or not joining.anchored:
-            return instant_of(ticks)
+            return instant_of(ticks if joining is None else ticks + joining.anchor)
         since = ticks + joining.anchor - ticks_of(head_at)
         return head_at + timedelta(microseconds=round(since * 100 / 9))
 

@@ -58,25 +58,16 @@ class ReplayRequest:
     device: Device
 
 
-def build_replay_url(camera: Camera, window: Window, *, password: Secret | None) -> Secret:
-    """Return the URL that asks `camera` for at least `window` (margins already added).
+def build_replay_request(camera: Camera, window: Window, *, password: Secret | None) -> ReplayRequest:
+    """Return the URL that asks `camera` for at least `window`, with the window that its digits stand for.
 
     Args:
         camera: the camera; a sealed template must have been opened, see `secrets.open_camera`.
-        window: what is wanted.
+        window: what is wanted, margins already added.
         password: the opened password; `camera.password`, as stored, is not looked at.
 
     Raises:
         ReplayRefused: nothing can be asked; `missing` is set when there is neither template nor address.
-    """
-    return build_replay_request(camera, window, password=password).url
-
-
-def build_replay_request(camera: Camera, window: Window, *, password: Secret | None) -> ReplayRequest:
-    """Return the URL with the window its digits ask for, which can be wider than `window`.
-
-    Raises:
-        ReplayRefused: as for `build_replay_url`.
     """
     # Outside these years zones and unix times stop working, and no camera has footage.
     if window.start.year < 1970 or window.end.year > 9990:
@@ -104,7 +95,7 @@ def device_of(camera: Camera) -> Device:
     Remembered per camera row, since every pass of the planner asks (about 10 us instead of 100 to 200).
 
     Raises:
-        ReplayRefused: as for `build_replay_url`.
+        ReplayRefused: as for `build_replay_request`.
     """
     return _device(replace(_NOBODY, **{name: getattr(camera, name) for name in _TELLING}))
 

@@ -243,6 +243,7 @@ _EVENT_FIELDS: Final[dict[type[Event], dict[str, Callable[[object], object]]]] =
         "run": _whole,
         "detail": _text,
         "tolerance_s": lambda value: None if value is None else _positive(value),
+        "suspect": _flag,
     },
     Ended: {
         "cause": _cause,

@@ -42,7 +42,7 @@ async def progress(session: Session, attempt: Attempt) -> bool:
     """Write what a running try gained so far; False if it does not run any more."""
     found = await session.all(
         "UPDATE anr_attempts SET got_s = ?, bytes = ?, files = ?, first_byte_s = ?, speed = ?, join_head = ?,"
-        " join_tail = ?, offset_ms = ? WHERE id = ? AND ended_at IS NULL RETURNING id",
+        " join_tail = ?, offset_ms = ?, tolerance_s = ?, suspect = ? WHERE id = ? AND ended_at IS NULL RETURNING id",
         (
             attempt.got_s,
             attempt.bytes,
@@ -52,6 +52,8 @@ async def progress(session: Session, attempt: Attempt) -> bool:
             attempt.join_head,
             attempt.join_tail,
             attempt.offset_ms,
+            attempt.tolerance_s,
+            attempt.suspect,
             attempt.id,
         ),
     )
@@ -83,7 +85,8 @@ async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
     await session.all(
         "INSERT INTO anr_attempts (id, gap_id, camera_id, number, window_start, window_end, started_at, ended_at,"
         " reason, detail, wanted_s, got_s, bytes, files, first_byte_s, speed, next_at, tries, join_head, join_tail,"
-        " offset_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " offset_ms, tolerance_s, suspect)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             attempt.id,
             attempt.gap_id,
@@ -106,8 +109,20 @@ async def _insert(session: Session, attempt: Attempt, tries: int) -> None:
             attempt.join_head,
             attempt.join_tail,
             attempt.offset_ms,
+            attempt.tolerance_s,
+            attempt.suspect,
         ),
     )
+
+
+async def matched(session: Session, camera_id: str, since: datetime) -> bool:
+    """Say whether a try at a camera that ended since found equal pictures on a side."""
+    row = await session.one(
+        "SELECT 1 FROM anr_attempts WHERE camera_id = ? AND ended_at >= ?"
+        " AND 'exact' IN (join_head, join_tail) LIMIT 1",
+        (camera_id, format_instant(since)),
+    )
+    return row is not None
 
 
 async def interrupt_open(session: Session, now: datetime, running: Collection[str] = ()) -> list[Interrupted]:

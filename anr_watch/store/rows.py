@@ -195,6 +195,8 @@ def attempt_of(row: sqlite3.Row) -> Attempt:
         join_head=row["join_head"],
         join_tail=row["join_tail"],
         offset_ms=row["offset_ms"],
+        tolerance_s=row["tolerance_s"],
+        suspect=bool(row["suspect"]),
     )
 
 

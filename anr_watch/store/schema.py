@@ -126,6 +126,12 @@ _OWN_2 = (
     """,
 )
 
+# What a try knows of its cuts by time, and whether its footage failed the comparison and was kept all the same.
+_OWN_3 = (
+    "ALTER TABLE anr_attempts ADD COLUMN tolerance_s REAL",  # seconds; NULL: no side was cut by time
+    "ALTER TABLE anr_attempts ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0",  # 0 or 1
+)
+
 # The tables of the contract under the kernel's names, so that one set of queries serves both modes.
 # Secrets of config.toml are never stored: `username`, `password` and the template stay NULL.
 _STANDALONE_1 = (
@@ -213,7 +219,7 @@ _STANDALONE_1 = (
     """,
 )
 
-OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1, _OWN_2)
+OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1, _OWN_2, _OWN_3)
 STANDALONE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_STANDALONE_1,)
 
 

@@ -161,13 +161,6 @@ class Store:
         )
         return None if found is None else found[0]
 
-    async def newest_end_text(self, camera_id: str) -> str | None:
-        """Return the end of the newest segment as its text stands in the database, for a gap that starts there."""
-        found = await self._reader.read(
-            lambda session: segment_rows.newest(session, camera_id, prepared=self.prepared)
-        )
-        return None if found is None else found[1]
-
     async def segment_path_text(self, camera_id: str, file: Path, root: Path) -> str:
         """Return the text of `segments.path` for a file of ours, built as the kernel builds it."""
         return await self._reader.read(lambda session: segment_rows.path_text(session, camera_id, file, root))
@@ -316,17 +309,6 @@ class Store:
 
         return await self._write(work)
 
-    async def save_progress(self, attempt: Attempt, messages: Sequence[Message] = ()) -> bool:
-        """Write a running try's counters, with messages; False (and no messages) if it does not run any more."""
-
-        async def work(session: Session) -> bool:
-            running = await attempts.progress(session, attempt)
-            if running:
-                await self._put(session, messages)
-            return running
-
-        return await self._write(work)
-
     async def interrupt_open_attempts(
         self, announce: AnnounceInterrupted | None = None, *, running: Collection[str] = ()
     ) -> int:
@@ -406,6 +388,10 @@ class Store:
     async def guessed(self, gap_id: str) -> frozenset[str]:
         """Return the guesses at a clock that were wrong for a gap."""
         return await self._reader.read(lambda session: clocks.guessed(session, gap_id))
+
+    async def matched(self, camera_id: str, *, since: datetime) -> bool:
+        """Say whether equal pictures were found in a camera's footage by a try that ended since."""
+        return await self._reader.read(lambda session: attempts.matched(session, camera_id, since))
 
     async def note_guess(self, gap_id: str, guess: str) -> None:
         """Note a guess that was wrong for a gap."""

@@ -220,13 +220,29 @@ def test_other_footage_is_suspect_and_nothing_is_released(tmp_path):
 def test_with_a_tail_alone_everything_waits_for_it(tmp_path, unproved):
     job = {"sides": ("tail",), "unproved": unproved}
     got = joined_replay(tmp_path, AT + 17, AT + 300, faults={"other_camera": 7}, job=job)
-    if unproved is Unproved.STOP:
+    if unproved is not Unproved.KEEP:
         assert got.ended.cause is End.SUSPECT
         assert list(tmp_path.iterdir()) == []
     else:
         assert got.ended.cause is End.WINDOW
         assert shown(tmp_path, got) == list(range(AT, AT + 300))
     assert sides(got)[Side.TAIL].detail == "not found"
+
+
+def test_a_head_that_the_camera_never_had_is_proved_by_the_tail(tmp_path):
+    """A connection that was bad before it broke: cut by time there, by the clock that the tail tells."""
+    first, end = AT + 17, AT + 300
+    keep = Window(instant(first) - timedelta(seconds=1), instant(end))
+    damaged = tuple(bytes(12) for _ in range(40))
+    job = {"head": damaged, "keep": keep, "unproved": Unproved.PROVE}
+    got = joined_replay(tmp_path, first, end, job=job, clock_offset_s=5.0)
+    joined = sides(got)
+    assert got.ended.cause is End.WINDOW
+    head, tail = joined[Side.HEAD], joined[Side.TAIL]
+    assert (head.kind, head.suspect, head.tolerance_s) == (Joint.TIME, True, pytest.approx(1.0))
+    assert tail.kind is Joint.EXACT
+    assert shown(tmp_path, got) == list(range(first - FPS, end))
+    assert got.segments[0].window.start == instant(first - FPS)
 
 
 def test_other_footage_is_cut_by_time_where_that_is_wanted(tmp_path):
@@ -272,9 +288,7 @@ def test_another_encoding_without_rhythm_is_cut_by_the_clock(tmp_path):
     stored = FilmSpec(gop_frames=GOP, quality=38)
     first, end = AT + 17, AT + 300
     keep = Window(instant(first - 10), instant(end + 15))
-    got = joined_replay(
-        tmp_path, first, end, film=FilmSpec(gop_frames=GOP), stored_film=stored, job={"keep": keep}
-    )
+    got = joined_replay(tmp_path, first, end, film=FilmSpec(gop_frames=GOP), stored_film=stored, job={"keep": keep})
     told = {side: (it.kind, it.detail, it.offset_s, it.tolerance_s) for side, it in sides(got).items()}
     assert told[Side.HEAD] == (Joint.TIME, "not found", None, pytest.approx(10 / FPS, abs=1e-4))
     assert told[Side.TAIL] == (Joint.TIME, "not found", None, pytest.approx(1.0, abs=1e-4))

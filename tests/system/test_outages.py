@@ -7,12 +7,11 @@ honoured, by PyAV and, where it is installed, by the ffmpeg command.
 
 import asyncio
 import random
-from datetime import timedelta
 
 import pytest
 
 from anr_watch.camera.film import FilmSpec
-from tests.outages import DAY, FFMPEG, Site, ffmpeg_counts
+from tests.outages import FFMPEG, Site, ffmpeg_counts, one_at_random
 
 SMALL = {"width": 128, "height": 96}
 FILMS = [
@@ -36,7 +35,7 @@ def test_every_picture_is_presented_once(tmp_path, film, audio, count):
             for number in range(count):
                 if number % 10 == 0:
                     site.camera.storage.clock_offset_s = chance.uniform(-90, 90)
-                outage = await one(site, f"cam{number}", chance)
+                outage = await one_at_random(site, f"cam{number}", chance)
                 proof = site.prove(outage)
                 story = (number, site.camera.storage.clock_offset_s, outage, proof)
                 never = [n for low, high in proof.missing for n in range(low, high + 1) if film.shows(n)]
@@ -52,19 +51,3 @@ def test_every_picture_is_presented_once(tmp_path, film, audio, count):
             return counts
 
     assert sum(asyncio.run(run())) > count * 10 * film.fps
-
-
-async def one(site: Site, name: str, chance: random.Random):
-    """Make one outage: some seconds before, 4 to 15 s lost (shorter ones are none for a recorder), some after."""
-    film = site.film_spec
-    first = film.key_frame_before(site.frame(DAY + timedelta(seconds=chance.uniform(0, 20))))
-    lost = first + chance.randrange(2 * film.fps, 9 * film.fps)
-    while site.is_torn(lost):
-        lost += 1
-    back = film.key_frame_before(lost + chance.randrange(4 * film.fps + film.gop_frames, 15 * film.fps))
-    last = back + chance.randrange(2 * film.fps, 5 * film.fps)
-    while site.is_torn(last):
-        last += 1
-    return await site.outage(
-        name, first, lost, back, last, segment_s=chance.choice([4, 10, 60]), late_s=chance.uniform(0, 0.9)
-    )

@@ -4,7 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from anr_watch.joins.approach import UNMATCHED, is_unmatched, offset_of, proved, requests, windows
+from anr_watch.joins.approach import (
+    JOIN,
+    REFUSED,
+    RHYTHM,
+    UNMATCHED,
+    is_unmatched,
+    noted,
+    offset_of,
+    proved,
+    requests,
+    windows,
+    with_doubt,
+)
 from anr_watch.joins.guesses import in_order, key_of
 from anr_watch.model import DeviceClock, ReplayOptions, Window
 from anr_watch.replay.job import Joined, Joint, Side, Unproved
@@ -22,7 +34,10 @@ def w(start, end):
 
 
 def asked(**options):
-    defaults = {"comparable": True, "tried": (), "keep_unproved": True, "unmatched": False}
+    defaults = {"comparable": True, "both": True, "tried": (), "keep_unproved": True} | {
+        "matched": False,
+        "unmatched": False,
+    }
     return requests(GUESSES, **(defaults | options))
 
 
@@ -37,13 +52,28 @@ def test_each_guess_at_most_once_per_gap():
     assert [request.guess for request in asked(tried=tried)] == [*GUESSES[2:], GUESSES[0]]
     everything = {key_of(guess) for guess in GUESSES}
     assert [request.unproved for request in asked(tried=everything)] == [Unproved.KEEP]
-    assert asked(tried=everything, keep_unproved=False) == ()
+    assert asked(tried=everything, keep_unproved=False, both=False) == ()
+
+
+@pytest.mark.parametrize(
+    "options", [{"keep_unproved": False}, {"matched": True}, {"matched": True, "unmatched": True}]
+)
+def test_what_must_be_proved_is_proved_by_one_side_at_least(options):
+    found = asked(**options)
+    assert [request.unproved for request in found] == [Unproved.STOP] * len(GUESSES) + [Unproved.PROVE]
+    assert noted(found[-1]) == REFUSED
+    assert with_doubt(found[-1]) == asked()[-1]
+    assert asked(tried={*map(key_of, GUESSES), noted(found[-1])}, **options) == ()
+
+
+def test_one_side_alone_refuses_nothing_under_keep():
+    assert asked(matched=True, both=False)[-1].unproved is Unproved.KEEP
 
 
 def test_without_anything_to_compare_there_is_nothing_to_guess():
     for options in ({"comparable": False}, {"comparable": False, "keep_unproved": False}, {"unmatched": True}):
         assert [(request.guess, request.unproved) for request in asked(**options)] == [(GUESSES[0], Unproved.KEEP)]
-    assert len(asked(unmatched=True, keep_unproved=False)) == len(GUESSES)
+    assert len(asked(unmatched=True, keep_unproved=False)) == len(GUESSES) + 1
 
 
 def test_margins_are_asked_for_and_not_kept():
@@ -86,8 +116,10 @@ def test_what_exact_joins_prove(joins, placed, tail_at, jumps, time):
 
 
 def test_the_head_measures_the_clock_and_else_the_tail():
-    assert offset_of(joined(Joint.EXACT, Joint.EXACT, head_s=1.0, tail_s=2.0)) == 1.0
-    assert offset_of(joined(Joint.TIME, Joint.EXACT, head_s=None, tail_s=2.0)) == 2.0
+    assert offset_of(joined(Joint.EXACT, Joint.EXACT, head_s=1.0, tail_s=2.0)) == (1.0, JOIN)
+    assert offset_of(joined(Joint.TIME, Joint.EXACT, head_s=None, tail_s=2.0)) == (2.0, JOIN)
+    assert offset_of(joined(Joint.TIME, Joint.EXACT, head_s=1.0, tail_s=2.0)) == (2.0, JOIN)
+    assert offset_of(joined(Joint.TIME, Joint.TIME, head_s=None, tail_s=2.0)) == (2.0, RHYTHM)
     assert offset_of(joined(Joint.TIME, Joint.NONE)) is None
 
 

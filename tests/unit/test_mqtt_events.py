@@ -33,6 +33,8 @@ ENDED = dataclasses.replace(
     join_head="exact",
     join_tail="time",
     offset_ms=-1234.567,
+    tolerance_s=2.0,
+    suspect=True,
 )
 CLOCK = DeviceClock("10.0.0.1:554", 7200.25, 0.5, NOW, 3, "join")
 FILLED = Window(WINDOW.start, WINDOW.start + timedelta(seconds=60))
@@ -135,6 +137,8 @@ def test_the_data_of_a_partial_fill():
         "join_head": "exact",
         "join_tail": "time",
         "offset_ms": -1234.6,
+        "tolerance_s": 2.0,
+        "suspect": True,
         "filled": [{"start": "2026-06-13T11:50:00Z", "end": "2026-06-13T11:51:00Z", "seconds": 60.0}],
         "missing": [{"start": "2026-06-13T11:51:00Z", "end": "2026-06-13T11:55:00Z", "seconds": 240.0}],
     }
@@ -198,6 +202,8 @@ def test_the_state_of_a_camera():
             "join_head": "exact",
             "join_tail": "time",
             "offset_ms": -1234.6,
+            "tolerance_s": 2.0,
+            "suspect": True,
         },
         "parked": "bad_config",
         "held": "disk_full: 3 MB free",

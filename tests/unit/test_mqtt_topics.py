@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anr_watch.mqtt.topics import Topics, camera_level, can_publish, node_name
+from anr_watch.mqtt.topics import Topics, camera_level, can_publish
 
 TOPICS = Topics("anr-watch", "nvr1")
 
@@ -59,20 +59,6 @@ def test_the_verb_of_a_command_topic():
     assert TOPICS.verb("anr-watch/nvr1/cmd/fill") == "fill"
     assert TOPICS.verb("anr-watch/nvr1/cmd/a/b") is None
     assert TOPICS.verb("anr-watch/nvr2/cmd/fill") is None
-
-
-@pytest.mark.parametrize(
-    ("configured", "host", "name"),
-    [
-        ("", "NVR-1.example.org", "nvr-1"),
-        ("Home NVR", "x", "home-nvr"),
-        ("", "", "node"),
-        ("ü", "Küche", "k-che"),
-        ("", "...", "node"),
-    ],
-)
-def test_the_node_name(configured, host, name):
-    assert node_name(configured, host) == name
 
 
 def test_what_cannot_be_published():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from anr_watch.errors import ReplayRefused
 from anr_watch.model import Camera, Device, ReplayOptions, Secret, Window
-from anr_watch.replay.urls import build_replay_request, build_replay_url, check_template, device_of, mask_url
+from anr_watch.replay.urls import build_replay_request, check_template, device_of, mask_url
 
 CAMERA = Camera(id="a", name="a", address="192.168.0.2", username="admin")
 PASSWORD = Secret("p@ss/w:rd")
@@ -29,7 +29,7 @@ def with_template(template: str, **options) -> Camera:
 
 
 def url(template: str, window: Window = WINDOW, **options) -> str:
-    return build_replay_url(with_template(template, **options), window, password=PASSWORD).reveal()
+    return build_replay_request(with_template(template, **options), window, password=PASSWORD).url.reveal()
 
 
 def at(text: str) -> datetime:
@@ -40,7 +40,7 @@ def at(text: str) -> datetime:
 
 
 def test_the_default_is_the_kernels_own_url():
-    assert build_replay_url(CAMERA, WINDOW, password=PASSWORD).reveal() == (
+    assert build_replay_request(CAMERA, WINDOW, password=PASSWORD).url.reveal() == (
         "rtsp://admin:p%40ss%2Fw%3Ard@192.168.0.2:554/Streaming/tracks/101"
         "?starttime=20260613T120000Z&endtime=20260613T120130Z"
     )
@@ -64,24 +64,28 @@ def test_the_default_is_the_kernels_own_url():
     ],
 )
 def test_the_default_for_other_cameras(change, expected):
-    assert build_replay_url(replace(CAMERA, **change), WINDOW, password=PASSWORD).reveal().startswith(expected)
+    assert (
+        build_replay_request(replace(CAMERA, **change), WINDOW, password=PASSWORD).url.reveal().startswith(expected)
+    )
 
 
 def test_a_user_without_a_password():
-    assert build_replay_url(CAMERA, WINDOW, password=None).reveal().startswith("rtsp://admin@192.168.0.2:554/")
+    assert (
+        build_replay_request(CAMERA, WINDOW, password=None).url.reveal().startswith("rtsp://admin@192.168.0.2:554/")
+    )
 
 
 def test_the_default_prints_local_digits_with_the_z_that_recorders_expect():
     camera = replace(CAMERA, options=ReplayOptions(timezone="Europe/Berlin"))
     assert "starttime=20260613T140000Z&endtime=20260613T140130Z" in (
-        build_replay_url(camera, WINDOW, password=None).reveal()
+        build_replay_request(camera, WINDOW, password=None).url.reveal()
     )
 
 
 @pytest.mark.parametrize("change", [{"address": None}, {"address": " "}])
 def test_nothing_to_ask_is_a_refusal_of_its_own_kind(change):
     with pytest.raises(ReplayRefused) as caught:
-        build_replay_url(replace(CAMERA, **change), WINDOW, password=None)
+        build_replay_request(replace(CAMERA, **change), WINDOW, password=None)
     assert caught.value.missing
 
 
@@ -158,7 +162,9 @@ def test_a_template_at_the_cameras_own_address_gets_its_credentials():
 def test_a_camera_without_an_address_gives_them_to_its_template():
     camera = replace(with_template("rtsp://nvr/{start}"), address=None)
     assert (
-        build_replay_url(camera, WINDOW, password=PASSWORD).reveal().startswith("rtsp://admin:p%40ss%2Fw%3Ard@nvr/")
+        build_replay_request(camera, WINDOW, password=PASSWORD)
+        .url.reveal()
+        .startswith("rtsp://admin:p%40ss%2Fw%3Ard@nvr/")
     )
 
 
@@ -174,7 +180,7 @@ def test_credentials_in_a_template_stay():
 def test_missing_credentials_are_told(token):
     camera = replace(with_template(f"rtsp://{{{token}}}@h/{{start}}"), username=None)
     with pytest.raises(ReplayRefused, match=f"no {token}"):
-        build_replay_url(camera, WINDOW, password=None)
+        build_replay_request(camera, WINDOW, password=None)
 
 
 # ---- zones
@@ -353,7 +359,7 @@ def test_templates_that_are_refused(template, text):
 )
 def test_addresses_that_are_no_hosts_are_refused(address):
     with pytest.raises(ReplayRefused):
-        build_replay_url(replace(CAMERA, address=address), WINDOW, password=PASSWORD)
+        build_replay_request(replace(CAMERA, address=address), WINDOW, password=PASSWORD)
     with pytest.raises(ReplayRefused):
         device_of(replace(CAMERA, address=address))
 
@@ -496,7 +502,7 @@ def test_hostile_templates_raise_nothing_but_refusals_and_show_no_password(templ
 def test_user_and_password_come_out_as_they_went_in(user, password):
     camera = replace(CAMERA, username=user or "x")
     try:
-        parts = urlsplit(build_replay_url(camera, WINDOW, password=Secret(password)).reveal())
+        parts = urlsplit(build_replay_request(camera, WINDOW, password=Secret(password)).url.reveal())
     except ReplayRefused:
         assert any(0xD800 <= ord(character) <= 0xDFFF for character in user + password)
         return
