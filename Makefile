@@ -8,7 +8,7 @@ WITH := PATH="$$PATH:/usr/sbin:/sbin"
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test torture soak bench check contract format wheel clean
+.PHONY: help install demo test outages torture soak bench check contract format wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(DONE)  ## simulated cameras lose their network and get their footage bac
 test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 	@sh deploy/setup.sh mosquitto
 	@$(WITH) $(BIN)/python -m pytest -n 4 --dist worksteal </dev/null
+
+outages: $(DONE)  ## 300 random outages: every picture presented once, by PyAV and the ffmpeg command
+	@OUTAGES=all $(BIN)/python -m pytest -n 2 -rP --no-header tests/system/test_outages.py </dev/null | grep -E "outages:|FAILED|passed|failed"
 
 torture: export TORTURE_S ?= 600
 torture: $(DONE)  ## bad days for TORTURE_S seconds (default 600): kills, faults, nonsense; a line of JSON last

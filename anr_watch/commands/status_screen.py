@@ -140,6 +140,7 @@ def result_words(last: Attempt) -> str:
     """Return how a try ended: when, how, and what came."""
     if last.reason in _GOOD:
         text = in_words(last.reason).words + (f", {length(last.got_s)}" if last.got_s else "")
+        text += ", not proved to be the right footage" if last.suspect else ""
     else:
         text = f"{last.reason}: {clean(last.detail, 120)}".removesuffix(": ")
         text += f" ({length(last.got_s)} of {length(last.wanted_s)} came)" if last.got_s else ""

@@ -132,7 +132,7 @@ def words_for(event: Mapping[str, Any]) -> str:
             speed = f", {data['speed']:.1f} times real time" if data.get("speed") else ""
             return f"gap filled: {got} s in {_files(data)}{speed}{_joins(data)}"
         case "fill.partial":
-            return f"filled in part: {got} of {wanted} s ({data.get('reason')}), the rest follows{_joins(data)}"
+            return f"filled in part: {_part(data)}{_joins(data)}"
         case "fill.failed":
             return f"nothing came ({data.get('reason')}), to be asked again"
         case "camera.online" | "camera.offline":
@@ -143,6 +143,15 @@ def words_for(event: Mapping[str, Any]) -> str:
             return f"parked: {data.get('reason')} {data.get('detail', '')}"
         case _:
             return kind
+
+
+def _part(data: Mapping[str, Any]) -> str:
+    """Return what a try that left something of its gap brought, and what is left of the gap."""
+    left_s = sum(window.get("seconds", 0.0) for window in data.get("missing", ()))
+    if data.get("reason") == "filled":  # all that this try asked for; the gap is longer
+        return f"{data.get('got_s', 0):.1f} s came, the other {left_s:.1f} s are asked for next"
+    wanted, got = data.get("wanted_s", 0), data.get("got_s", 0)
+    return f"{got:.1f} of {wanted:.1f} s ({data.get('reason')}), {left_s:.1f} s are asked for again"
 
 
 def _joins(data: Mapping[str, Any]) -> str:

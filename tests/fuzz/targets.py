@@ -28,7 +28,7 @@ from anr_watch.joins.neighbours import look
 from anr_watch.model import Camera, ReplayOptions, Secret, Segment, Window
 from anr_watch.mqtt import commands
 from anr_watch.mqtt.packets import reason_name
-from anr_watch.mqtt.topics import MAX_TOPIC_BYTES, Topics, camera_level, can_publish, node_name
+from anr_watch.mqtt.topics import MAX_TOPIC_BYTES, Topics, camera_level, can_publish
 from anr_watch.presence import Evidence
 from anr_watch.replay.cutter import Cutter
 from anr_watch.replay.device_time import edge, is_unambiguous, step_of, zone_named
@@ -308,9 +308,6 @@ def topic_levels(data: bytes) -> None:
     assert not level.startswith("$")
     assert can_publish(f"a/{level}/b")
     assert one == two or level != camera_level(two)
-    node = node_name(one, two)
-    assert 0 < len(node) <= 64
-    assert set(node) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
     assert reason_name(len(data) % 256)
 
 
