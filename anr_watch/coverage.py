@@ -7,7 +7,7 @@ count as recorded and never be fetched. Our own rows carry the true start to the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from anr_watch.model import Coverage, Segment, Window, merge, subtract
@@ -43,17 +43,30 @@ def missing(window: Window, covered: Coverage) -> Coverage:
     return tuple(piece for piece in subtract(window, covered) if piece.seconds >= SMALLEST_HOLE_S)
 
 
-def still_missing(window: Window, covered: Coverage, *, settled_before: datetime | None = None) -> Coverage:
+def still_missing(
+    window: Window,
+    covered: Coverage,
+    *,
+    settled_before: datetime | None = None,
+    unreached: Collection[datetime] = (),
+) -> Coverage:
     """Return what counts as not recovered of `window`: pieces longer than the tolerance.
 
     A camera's newest seconds may not be in its storage yet, so nothing is tolerated of a piece that ends after
-    `settled_before`: it is fetched again when the camera has settled.
+    `settled_before`: it is fetched again when the camera has settled. Nor of one that touches an instant in
+    `unreached`: there the recorded pictures go on, and what came did not get that far.
     """
     return tuple(
         piece
         for piece in subtract(window, covered)
         if piece.seconds > TOLERANCE_S
-        or (settled_before is not None and piece.end > settled_before and piece.seconds >= SMALLEST_HOLE_S)
+        or (
+            piece.seconds >= SMALLEST_HOLE_S
+            and (
+                (settled_before is not None and piece.end > settled_before)
+                or any(piece.start <= instant <= piece.end for instant in unreached)
+            )
+        )
     )
 
 

@@ -25,6 +25,7 @@ from anr_watch.errors import StorageError
 from anr_watch.filling.asking import Asking
 from anr_watch.filling.recorded import recorded, remember_proved
 from anr_watch.filling.tools import Step, Tools, Trigger, Underway
+from anr_watch.joins.approach import unreached
 from anr_watch.joins.neighbours import beside
 from anr_watch.kernel_events import fill_event, is_news
 from anr_watch.model import Attempt, Camera, Coverage, Gap, Window
@@ -183,6 +184,7 @@ class Fill:
             max_attempts=tools.settings.fills.max_attempts,
             presence=self._presence_of(self.camera.id),
             settled_before=self._asked_at - timedelta(seconds=tools.settings.fills.settle_s),
+            unreached=unreached(underway.target, told.joins),
         )
         tools.at_step(Step.JUDGED)
         return await self._settle(verdict, underway)

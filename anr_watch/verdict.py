@@ -6,6 +6,7 @@ gap's row, whether the try counts, and how long each remaining piece waits.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,6 +63,7 @@ def judge(
     max_attempts: int,
     presence: Presence,
     settled_before: datetime | None = None,
+    unreached: Collection[datetime] = (),
 ) -> Verdict:
     """Return the verdict on one try.
 
@@ -75,8 +77,10 @@ def judge(
         max_attempts: counted attempts after which a gap is given up.
         presence: what is believed of the camera at the end of the try.
         settled_before: footage younger than this may not have been in the camera's storage yet.
+        unreached: edges of the target whose recorded pictures what came is proved not to have reached.
     """
-    remaining = still_missing(row, after, settled_before=settled_before)
+    edges = [min(max(instant, row.start), row.end) for instant in unreached]
+    remaining = still_missing(row, after, settled_before=settled_before, unreached=edges)
     got_s = max(0.0, total_s(clip(row, after)) - total_s(clip(row, before)))
     pieces = partition(row, remaining)
     in_target = clip(target, remaining)

@@ -7,13 +7,13 @@ decided by the footage that is recorded, never by a state or a reason.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from anr_watch.clock import Clock
-from anr_watch.coverage import still_missing, trusted
+from anr_watch.coverage import NAME_STEP_S, TOLERANCE_S, still_missing, trusted
 from anr_watch.model import Attempt, Coverage, Gap, Window, total_s
-from anr_watch.states import Reason
+from anr_watch.states import FillState, Reason
 from anr_watch.store import Store, Wait
 
 POLL_S = 0.25
@@ -33,6 +33,7 @@ _FINAL = frozenset(
         Reason.STORAGE,
     }
 )
+_COARSE_S = NAME_STEP_S + TOLERANCE_S
 _AROUND_S = 900.0  # footage that reaches into the window may have begun this long before it
 
 
@@ -151,7 +152,7 @@ class Following:
         if row is None:
             return _end(snapshot, text="the gap's row was removed")
         if not pending:
-            return _end(snapshot)
+            return _end(_whole(snapshot), ok=True) if _is_proved(row, snapshot, missing) else _end(snapshot)
         parked = (await self._store.parked()).get(self._gap.camera_id)
         if parked is not None:
             return Ending(ok=False, reason=parked.reason, detail=parked.detail, text="", next_at=None, last=snapshot)
@@ -178,6 +179,26 @@ class Following:
                 snapshot, text=f"nobody has begun it for {UNTOUCHED_S:.0f} s (paused, or waiting for the camera)"
             )
         return None
+
+
+def _is_proved(row: Gap, snapshot: Snapshot, missing: Coverage) -> bool:
+    """Say whether what rows leave open holds no picture: equal pictures on a side proved it to who filled the gap.
+
+    Names are a second coarse, and a clock may be off: between a file of ours and its neighbour the timeline can show
+    a hole of a second or two in which nothing was ever taken.
+    """
+    newest = snapshot.newest
+    return (
+        row.state is FillState.FILLED
+        and newest is not None
+        and newest.reason is Reason.FILLED
+        and "exact" in (newest.join_head, newest.join_tail)
+        and all(piece.seconds <= _COARSE_S for piece in missing)
+    )
+
+
+def _whole(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, covered_s=snapshot.wanted_s)
 
 
 def _end(snapshot: Snapshot, *, ok: bool = False, text: str = "", next_at: datetime | None = None) -> Ending:

@@ -165,3 +165,14 @@ def offset_of(joins: Mapping[Side, Joined]) -> tuple[float, str] | None:
 def tolerance_of(joins: Iterable[Joined]) -> float | None:
     """Return how far a side that was cut by time may be from the true place, None if none was."""
     return max((joined.tolerance_s for joined in joins if joined.tolerance_s is not None), default=None)
+
+
+def unreached(target: Window, joins: Mapping[Side, Joined]) -> tuple[datetime, ...]:
+    """Return the edges of `target` that what came did not reach, where the other side was found.
+
+    A tolerance for coarse names has no place there: the recorded pictures were looked for and not met.
+    """
+    if not any(joined.found for joined in joins.values()):
+        return ()
+    missed = {side for side, joined in joins.items() if joined.kind is Joint.TIME and not joined.found}
+    return tuple(at for side, at in ((Side.HEAD, target.start), (Side.TAIL, target.end)) if side in missed)

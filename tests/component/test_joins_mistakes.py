@@ -256,6 +256,22 @@ def test_without_margins_footage_is_joined_by_time(tmp_path):
     asyncio.run(run())
 
 
+def test_a_missing_second_before_the_recorded_pictures_is_not_tolerated(tmp_path):
+    async def run():
+        async with Site(tmp_path, FILM) as site:
+            first = FILM.key_frame_before(site.frame(DAY))
+            back = first + 360
+            site.camera.storage.holes = [(site.instant(back - 11), site.instant(back + 900))]
+            outage = await site.outage("cam0", first, first + 157, back, first + 450)
+            assert outage.joins == ("exact", "time")
+            assert outage.outcome.verdict.reason is Reason.CUT_SHORT
+            (left,) = outage.outcome.verdict.missing
+            assert left.seconds < 1.0
+            assert site.prove(outage).missing == ((back - 11, back - 1),)
+
+    asyncio.run(run())
+
+
 def test_a_recorder_cut_off_amid_reordered_pictures_misses_nothing(tmp_path):
     film = dataclasses.replace(FILM, b_frames=2, camera_number=9)
 

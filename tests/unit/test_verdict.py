@@ -17,7 +17,9 @@ def w(start: float, end: float) -> Window:
     return Window(T0 + timedelta(seconds=start), T0 + timedelta(seconds=end))
 
 
-def verdict(after, *, reason=None, attempts=0, presence=Presence.ONLINE, row=(0, 60), target=None, before=()):
+def verdict(
+    after, *, reason=None, attempts=0, presence=Presence.ONLINE, row=(0, 60), target=None, before=(), unreached=()
+):
     return judge(
         w(*row),
         w(*(target or row)),
@@ -27,6 +29,7 @@ def verdict(after, *, reason=None, attempts=0, presence=Presence.ONLINE, row=(0,
         attempts=attempts,
         max_attempts=3,
         presence=presence,
+        unreached=[T0 + timedelta(seconds=second) for second in unreached],
     )
 
 
@@ -40,6 +43,12 @@ def test_a_covered_gap_is_filled_however_the_replay_ended(reason):
 def test_a_second_at_each_end_is_tolerated_and_more_is_not():
     assert verdict([(1.0, 59.0)]).reason is Reason.FILLED
     assert verdict([(1.1, 60)]).missing == (w(0, 1.1),)
+
+
+def test_nothing_is_tolerated_where_the_recorded_pictures_were_not_reached():
+    assert verdict([(0.9, 59.4)], unreached=[61]).missing == (w(59.4, 60),)
+    assert verdict([(0.9, 59.4)], unreached=[0]).missing == (w(0, 0.9),)
+    assert verdict([(0.9, 59.9)], unreached=[60]).reason is Reason.FILLED  # no hole, but jitter of time stamps
 
 
 def test_an_end_in_order_that_came_short_gets_its_second_pass():
