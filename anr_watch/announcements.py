@@ -6,7 +6,7 @@ the store writes them into the outbox together with the change they tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from anr_watch.clock import Clock
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, subtract
@@ -34,6 +34,7 @@ class Announcements:
         self._parked: Mapping[str, Reason] = {}
         self._clocks: dict[str, DeviceClock] = {}
         self._held = ""
+        self._paused: frozenset[str] = frozenset()
 
     def note_parked(self, parked: Mapping[str, Reason]) -> None:
         """Take over which cameras are parked, for the states that go out from now on."""
@@ -42,6 +43,10 @@ class Announcements:
     def note_held(self, why: str) -> None:
         """Take over why no camera is asked for anything (empty: nothing is in the way), for the states to come."""
         self._held = why
+
+    def note_paused(self, camera_ids: Collection[str]) -> None:
+        """Take over which cameras a person has paused, for the states to come."""
+        self._paused = frozenset(camera_ids)
 
     def note_clocks(self, clocks: Mapping[str, DeviceClock]) -> None:
         """Take over the measured clocks by camera, for the states that go out from now on."""
@@ -133,5 +138,6 @@ class Announcements:
             current=self._current.get(facts.camera_id),
             parked=self._parked.get(facts.camera_id),
             held=self._held,
+            paused=facts.camera_id in self._paused,
             clock=self._clocks.get(facts.camera_id),
         )

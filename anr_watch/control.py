@@ -5,6 +5,7 @@ from __future__ import annotations
 from anr_watch.coordinator import Coordinator
 from anr_watch.errors import AnrWatchError
 from anr_watch.filling.tools import Tools
+from anr_watch.introducing import Introduction
 from anr_watch.log import one_line
 from anr_watch.model import Window
 from anr_watch.mqtt.commands import Command, Reply, Verb
@@ -15,8 +16,8 @@ from anr_watch.store import Origin
 class Control:
     """The verbs of the command topic, against a running coordinator."""
 
-    def __init__(self, tools: Tools, coordinator: Coordinator) -> None:
-        self._tools, self._coordinator = tools, coordinator
+    def __init__(self, tools: Tools, coordinator: Coordinator, introduction: Introduction) -> None:
+        self._tools, self._coordinator, self._introduction = tools, coordinator, introduction
 
     async def carry_out(self, command: Command) -> Reply:
         """Do what is asked; what cannot be done is said in one line, nothing is raised for it."""
@@ -34,7 +35,7 @@ class Control:
                     self._coordinator.look_again("command")
                     return Reply(data={})
                 case Verb.PAUSE | Verb.RESUME:
-                    return self._pause(command.camera_id, pause=command.verb is Verb.PAUSE)
+                    return await self._pause(command.camera_id, pause=command.verb is Verb.PAUSE and command.on)
         except AnrWatchError as error:
             return Reply(error=str(error))
 
@@ -84,13 +85,9 @@ class Control:
             await scheduler.cancel(gap_id)
         return Reply(data={"cancelled": chosen})
 
-    def _pause(self, camera_id: str | None, *, pause: bool) -> Reply:
+    async def _pause(self, camera_id: str | None, *, pause: bool) -> Reply:
         scheduler = self._coordinator.scheduler
-        if camera_id is None:
-            scheduler.paused = pause
-        elif pause:
-            scheduler.paused_cameras.add(camera_id)
-        else:
-            scheduler.paused_cameras.discard(camera_id)
+        await self._introduction.pause(camera_id, on=pause)
+        scheduler.pause(self._introduction.pauses)
         self._coordinator.wake("command")
         return Reply(data={"paused": scheduler.paused, "cameras": sorted(scheduler.paused_cameras)})

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -110,6 +110,7 @@ class Coordinator:
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
         self.cameras: Mapping[str, Camera] = {}
+        self.introduce: Callable[[Mapping[str, Camera]], Awaitable[None]] | None = None  # told of each pass's cameras
 
     @property
     def announcements(self) -> Announcements:
@@ -214,6 +215,8 @@ class Coordinator:
         trigger = hints.trigger or Trigger("timer", self._tools.clock.monotonic())
         look = await store.look(now=now, max_gap_hours=hours)
         self._take_over(look)
+        if self.introduce is not None:
+            await self.introduce(look.cameras)
         hints.evidence[:0] = self._status_evidence(look, now)
         await self._weigh(hints)
         due_s = await self._index(hints, now)

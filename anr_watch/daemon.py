@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,8 +32,8 @@ from anr_watch.footage.folder import Recordings
 from anr_watch.footage.holding import LOOK_S, Holding, home_of
 from anr_watch.footage.indexer import Indexer
 from anr_watch.footage.names import NamePattern
+from anr_watch.introducing import Introduction
 from anr_watch.log import Repeated
-from anr_watch.model import Message
 from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.mqtt.session import Handlers, Session
 from anr_watch.presence import PresenceBook
@@ -47,7 +47,6 @@ from anr_watch.tasks import BalancedGroup
 
 LOG = logging.getLogger("anr_watch")
 
-_CAPABILITIES = ("fill", "retry", "cancel", "recheck", "pause", "resume")
 RETRY_OPEN_S = 2.0
 REOPEN_S = 60.0
 ALIVE_S = 10.0  # a third of the WatchdogSec of deploy/
@@ -324,8 +323,10 @@ class _Daemon:
                     )
                     group.create_task(files.run(), name="source:recordings")
                 if settings.mqtt.host:
-                    session = self._session(engine)
+                    introduction = await self._introduction(engine)
+                    session = self._session(engine, introduction)
                     group.create_task(session.run(), name="mqtt")
+                    group.create_task(introduction.run(), name="introduction")
                 group.create_task(self._alive(engine), name="alive")
                 group.create_task(self._keep_holding(engine), name="recordings")
                 notify("READY=1")
@@ -350,8 +351,24 @@ class _Daemon:
             if await engine.store.replaced():
                 raise _Replaced
 
-    def _session(self, engine: Engine) -> Session:
-        coordinator, control = engine.coordinator, Control(engine.tools, engine.coordinator)
+    async def _introduction(self, engine: Engine) -> Introduction:
+        coordinator = engine.coordinator
+        introduction = Introduction(
+            self._settings.mqtt,
+            engine.store,
+            engine.tools.announcements,
+            self._clock,
+            boot_id=self._boot_id,
+            started_at=self._started_at,
+        )
+        await introduction.restore()
+        coordinator.scheduler.pause(introduction.pauses)
+        coordinator.introduce = introduction.cameras_are
+        coordinator.wake("start")
+        return introduction
+
+    def _session(self, engine: Engine, introduction: Introduction) -> Session:
+        coordinator, control = engine.coordinator, Control(engine.tools, engine.coordinator, introduction)
         return Session(
             self._settings.mqtt,
             outbox=engine.store,
@@ -361,18 +378,11 @@ class _Daemon:
                 on_evidence=coordinator.hear,
                 on_command=control.carry_out,
                 on_connected=coordinator.broker_back,
-                birth=partial(self._birth, engine),
+                birth=introduction.info,
+                listens=introduction.listens,
+                on_heard=lambda payload, retained: introduction.heard(payload, retained=retained),
             ),
             clock=self._clock,
-        )
-
-    def _birth(self, engine: Engine) -> Sequence[Message]:
-        return Announcer(self._settings.mqtt.node, self._settings.mqtt.base).info(
-            version=version("anr-watch"),
-            boot_id=self._boot_id,
-            started_at=self._started_at,
-            cameras=[(camera.id, camera.name) for camera in engine.coordinator.cameras.values()],
-            capabilities=_CAPABILITIES,
         )
 
 

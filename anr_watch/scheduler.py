@@ -17,6 +17,7 @@ from datetime import datetime
 from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.fill import Fill, Outcome
 from anr_watch.filling.tools import Tools, Trigger
+from anr_watch.introducing import Pauses
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Ranking, Standing, newest_fair, plan
 from anr_watch.replay.urls import device_of
@@ -106,6 +107,10 @@ class Scheduler:
         """Restore a wait from before a restart; `wait_s` is what is left of it."""
         longest_s = max(POLICY[reason].delays_s, default=0.0)
         self._gap_waits[gap_id] = _Wait(self._now_s() + min(max(wait_s, 0.0), longest_s), reason, tries)
+
+    def pause(self, pauses: Pauses) -> None:
+        """Take over what a person has paused; running fills go on."""
+        self.paused, self.paused_cameras = pauses.everything, set(pauses.cameras)
 
     def online_edge(self, camera: Camera) -> None:
         """End the waits that only waited for the camera to come back."""

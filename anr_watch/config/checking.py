@@ -114,10 +114,14 @@ def _mqtt(mqtt: MqttSettings) -> Iterator[Problem]:
         )
     if not _NODE.fullmatch(mqtt.node):
         yield Problem("mqtt.node", shown(mqtt.node), f"must be of a-z 0-9 _ -, such as {slug(mqtt.node)}")
-    for key, text, last in (("base", mqtt.base, ""), ("reply_prefix", mqtt.reply_prefix, "/")):
+    for key, text, last in (
+        ("base", mqtt.base, ""),
+        ("discovery_prefix", mqtt.discovery_prefix, ""),
+        ("reply_prefix", mqtt.reply_prefix, "/"),
+    ):
         levels = text.removesuffix(last).split("/") if last else text.split("/")
         bad = set(text) & set("+# ") or text.startswith("$") or not all(levels)
-        if bad and (key == "base" or text):
+        if bad and (key != "reply_prefix" or text):
             yield Problem(f"mqtt.{key}", shown(text), "must be topic levels without blanks, + and #: anr-watch")
     if len(mqtt.client_id) > 128:
         yield Problem("mqtt.client_id", shown(mqtt.client_id), "must not be longer than 128 characters")

@@ -19,6 +19,7 @@ Retained = Literal["level", "ignore"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["plain", "json"]
 WatchBackend = Literal["auto", "inotify", "watchfiles"]
+Discovery = Literal["off", "entities", "device"]
 RecordStream = Literal["main", "sub"]
 Unproved = Literal["keep", "refuse"]
 
@@ -118,6 +119,8 @@ class MqttSettings:
     tls_insecure: bool = False
     reply_prefix: str = ""  # empty: "<base>/<node>/reply/" and "anr-watch/reply/"
     session_expiry_s: int = 86400
+    discovery: Discovery = "off"
+    discovery_prefix: str = "homeassistant"
     presence: tuple[PresenceRule, ...] = ()
 
 

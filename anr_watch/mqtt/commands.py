@@ -6,7 +6,7 @@ A command is a JSON object on `<base>/<node>/cmd/<verb>`:
     retry    gap | camera            try again what failed, unpark the camera
     cancel   gap | camera            stop running fills
     recheck  [camera]                look at everything again
-    pause    [camera]                start no fills
+    pause    [camera] [on]           start no fills; "on": false is resume
     resume   [camera]                start them again
 
 Every verb takes `transaction` (a text or an integer), which the answer repeats. Times are RFC 3339.
@@ -48,7 +48,7 @@ FIELDS: Mapping[Verb, tuple[str, ...]] = {
     Verb.RETRY: ("gap", "camera"),
     Verb.CANCEL: ("gap", "camera"),
     Verb.RECHECK: ("camera",),
-    Verb.PAUSE: ("camera",),
+    Verb.PAUSE: ("camera", "on"),
     Verb.RESUME: ("camera",),
 }
 _ONE_OF = frozenset({Verb.RETRY, Verb.CANCEL})
@@ -65,6 +65,7 @@ class Command:
     camera_id: str | None = None
     gap_id: str | None = None
     window: Window | None = None
+    on: bool = True  # of pause: false ends it
     transaction: Transaction = None
 
 
@@ -159,7 +160,10 @@ def _command(verb_text: str, fields: Mapping[str, object], transaction: Transact
     if verb in _ONE_OF and (camera_id is None) == (gap_id is None):
         raise ParseError(f"{verb} needs either gap or camera")
     if verb is not Verb.FILL:
-        return Command(verb=verb, camera_id=camera_id, gap_id=gap_id, transaction=transaction)
+        on = fields.get("on", True)
+        if not isinstance(on, bool):
+            raise ParseError("on must be true or false")
+        return Command(verb=verb, camera_id=camera_id, gap_id=gap_id, on=on, transaction=transaction)
     if camera_id is None:
         raise ParseError("fill needs camera")
     return Command(verb=verb, camera_id=camera_id, window=_window(fields), transaction=transaction)

@@ -134,6 +134,7 @@ class Announcer:
         current: Attempt | None = None,
         parked: Reason | None = None,
         held: str = "",
+        paused: bool = False,
         clock: DeviceClock | None = None,
     ) -> tuple[Message, ...]:
         """Return the retained snapshot of a camera; see `shapes.CameraState`."""
@@ -147,10 +148,15 @@ class Announcer:
             "last": _last(facts.last),
             "parked": parked.value if parked else None,
             "held": _clean(held) or None,
+            "paused": paused,
             "clock": _clock(clock) if clock else None,
             "updated_at": _time(at),
         }
         return self._retained(self.topics.state(camera_id), state)
+
+    def no_camera(self, camera_id: str) -> tuple[Message, ...]:
+        """Return what takes a camera's retained state back."""
+        return self._retained(self.topics.state(camera_id), None)
 
     def info(
         self,
@@ -160,6 +166,7 @@ class Announcer:
         started_at: datetime,
         cameras: Iterable[tuple[str, str]],
         capabilities: Iterable[str] = (),
+        paused: bool = False,
     ) -> tuple[Message, ...]:
         """Return the retained description of the node.
 
@@ -175,6 +182,7 @@ class Announcer:
                 for camera_id, name in cameras
             ],
             "capabilities": sorted(capabilities),
+            "paused": paused,
         }
         return self._retained(self.topics.info, described)
 
@@ -203,8 +211,8 @@ class Announcer:
         }
         return (Message(event_id, self.topics.event(camera_id), _json(event)),)
 
-    def _retained(self, topic: str, state: Mapping[str, object]) -> tuple[Message, ...]:
-        payload = _json(state)
+    def _retained(self, topic: str, state: Mapping[str, object] | None) -> tuple[Message, ...]:
+        payload = _json(state) if state is not None else b""
         return (Message(_digest([topic, payload.hex()]), topic, payload, retain=True),)
 
 
@@ -220,7 +228,7 @@ class Silent(Announcer):
         del kind, camera_id, at, facts, data
         return ()
 
-    def _retained(self, topic: str, state: Mapping[str, object]) -> tuple[Message, ...]:
+    def _retained(self, topic: str, state: Mapping[str, object] | None) -> tuple[Message, ...]:
         del topic, state
         return ()
 

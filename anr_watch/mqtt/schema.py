@@ -40,7 +40,7 @@ _COMMANDS: Mapping[Verb, str] = {
     Verb.RETRY: "Try again what failed, of a gap or of all gaps of a camera, and unpark the camera.",
     Verb.CANCEL: "Stop a running fill, or all of a camera; what it has is kept.",
     Verb.RECHECK: "Look at database, folder and gaps again.",
-    Verb.PAUSE: "Start no fills, of one camera or of all.",
+    Verb.PAUSE: "Start no fills, of one camera or of all; with `on` false start them again.",
     Verb.RESUME: "Start fills again.",
 }
 
@@ -107,6 +107,8 @@ def of_command(verb: Verb) -> Schema:
     keys: Schema = {
         key: {"type": "string", "format": "date-time"}
         if key in ("from", "to")
+        else {"type": "boolean", "default": True}
+        if key == "on"
         else {"type": "string", "minLength": 1, "maxLength": 200}
         for key in FIELDS[verb]
     }

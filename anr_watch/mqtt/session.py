@@ -54,6 +54,8 @@ class Handlers:
     on_connected: Callable[[], None] = lambda: None
     on_disconnected: Callable[[], None] = lambda: None
     birth: Callable[[], Sequence[Message]] = tuple
+    listens: tuple[str, ...] = ()  # further topics to hear, and who hears them: payload, retained
+    on_heard: Callable[[bytes, bool], None] = lambda _payload, _retained: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Session:
         return lost, accepted_s
 
     async def _subscribe(self, link: Link) -> None:
-        filters = [self.topics.commands, *self.rules.filters]
+        filters = [self.topics.commands, *self.rules.filters, *self._handlers.listens]
         for name in await link.subscribe(filters, timeout_s=self._patience.answer_s):
             LOG.error("the broker does not let us subscribe to %s: check its access list", name)
 
@@ -212,6 +214,8 @@ class Session:
                 self._handlers.on_connected()
 
     def _hear(self, incoming: Incoming) -> None:
+        if incoming.topic in self._handlers.listens:
+            self._handlers.on_heard(incoming.payload, incoming.retained)
         found = self.rules.match(
             incoming.topic,
             incoming.payload,

@@ -131,6 +131,7 @@ class CameraState(TypedDict):
     last: LastFill | None
     parked: str | None
     held: str | None
+    paused: bool
     clock: ClockState | None
     updated_at: str
 
@@ -151,6 +152,7 @@ class NodeInfo(TypedDict):
     started_at: str
     cameras: list[NodeCamera]
     capabilities: list[str]
+    paused: bool
 
 
 class ReplyData(TypedDict):

@@ -348,6 +348,17 @@ async def _version(session: Session, key: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
+async def noted(session: Session, key: str) -> str | None:
+    """Return a note of ours, None if there is none."""
+    row = await session.one("SELECT value FROM anr_meta WHERE key = ?", (f"note:{key}",))
+    return str(row[0]) if row is not None else None
+
+
+async def note(session: Session, key: str, value: str) -> None:
+    """Keep a note under `key`."""
+    await _put(session, f"note:{key}", value)
+
+
 async def _put(session: Session, key: str, value: str) -> None:
     await session.all(
         "INSERT INTO anr_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"

@@ -410,6 +410,16 @@ class Store:
         """Note the mount point on whose disk `root` is."""
         await self._write(lambda session: schema.remember_home(session, str(root), str(home)))
 
+    # ---- notes
+
+    async def noted(self, key: str) -> str | None:
+        """Return what was noted under `key`; None: nothing."""
+        return await self._reader.read(lambda session: schema.noted(session, key)) if self.prepared else None
+
+    async def note(self, key: str, value: str) -> None:
+        """Note a short text that has to survive a restart."""
+        await self._write(lambda session: schema.note(session, key, value))
+
     # ---- outbox
 
     async def tell(self, camera_ids: Collection[str], announce: Announce) -> None:

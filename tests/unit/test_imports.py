@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("settings", ("config", "sources.presence_rules", "sources.heartbeats")),
     ("rims", ("footage", "store", "mqtt", "sources", "replay", "systemd")),
-    ("fills", ("announcements", "holes", "joins.neighbours", "filling", "fill", "room", "scheduler")),
+    ("fills", ("announcements", "introducing", "holes", "joins.neighbours", "filling", "fill", "room", "scheduler")),
     ("daemon", ("coordinator", "control", "daemon")),
     ("commands", ("cli", "commands", "drawing", "demo", "__main__")),
 )

@@ -62,7 +62,7 @@ def test_what_is_understood(verb, payload, command):
         ("retry", b'{"gap":7}', "gap must be a text"),
         ("retry", b'{"gap":""}', "gap must be a text"),
         ("pause", b'{"camera":"a\\nb"}', "camera must be a text"),
-        ("pause", b'{"cam":"a"}', "pause has no field 'cam' (right: camera, transaction)"),
+        ("pause", b'{"cam":"a"}', "pause has no field 'cam' (right: camera, on, transaction)"),
         ("pause", b'{"gap":"a"}', "pause has no field 'gap'"),
         ("pause", b"[1]", "the payload must be a JSON object"),
         ("pause", b'"x"', "the payload must be a JSON object"),

@@ -182,6 +182,7 @@ def test_the_state_of_a_camera():
         current=running,
         parked=Reason.BAD_CONFIG,
         held="disk_full: 3 MB free",
+        paused=True,
         clock=CLOCK,
     )
     assert messages[0].retain
@@ -207,6 +208,7 @@ def test_the_state_of_a_camera():
         },
         "parked": "bad_config",
         "held": "disk_full: 3 MB free",
+        "paused": True,
         "clock": {"offset_s": 7200.25, "spread_s": 0.5, "samples": 3, "measured_at": "2026-06-13T12:00:00Z"},
         "updated_at": "2026-06-13T12:00:00Z",
     }
@@ -266,5 +268,6 @@ def test_silence_says_nothing_and_takes_the_same_calls():
 
     assert not any(all_events(Listening()) + states(Listening()))
     public = {name for name, _ in inspect.getmembers(Announcer, inspect.isfunction) if not name.startswith("_")}
-    assert public - asked == {"fill_ended"}  # it goes through the three it chooses from
+    assert public - asked == {"fill_ended", "no_camera"}  # the first goes through the three it chooses from
+    assert Silent().no_camera("cam") == ()
     assert not Silent().fill_ended(GAP, ENDED, at=NOW, filled=[], missing=[])
