@@ -7,12 +7,22 @@ every picture is there once.
 
 import asyncio
 import json
+import os
 import random
+import threading
+import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from anr_watch.camera.core import CameraSpec
+from anr_watch.camera.device import SimulatedCamera
 from anr_watch.camera.film import FilmSpec
+from anr_watch.model import Secret, Window
+from anr_watch.replay import muxer
+from anr_watch.replay.job import End, ReplayJob, SegmentReady
+from anr_watch.replay.replay import Replay
+from anr_watch.replay.source import LibavSource
 from tests.broker import Broker, Observer
 from tests.certificates import Authority
 from tests.world import World, until
@@ -231,3 +241,55 @@ def count(world: World, name: str, tally) -> None:
     tally.frames_double += proof.double
     assert proof.complete, (name, proof)
     assert proof.double == 0, (name, proof)
+
+
+DISK_MB_S, SENT_MB = 25, 75
+BETWEEN_MB = 24  # our queue of 8 MB, one fragment being written, and what sockets hold on both sides
+
+
+def test_a_camera_much_faster_than_the_disk_waits_for_it(tmp_path, monkeypatch, tally):
+    """It sends ten times as fast as the disk takes it: what is on its way stays bounded, and all of it arrives."""
+    film = FilmSpec(width=160, height=96, padding_bytes=SENT_MB * 1_000_000 // 300)
+    now = datetime.now(UTC).replace(microsecond=0)
+    window = Window(now - timedelta(seconds=60), now - timedelta(seconds=40))
+    real, written, apart = os.write, [0], [0]
+
+    async def main():
+        async with SimulatedCamera(CameraSpec(film=film)) as camera:
+
+            def slow(fd: int, data) -> int:
+                time.sleep(len(data) / (DISK_MB_S * 1e6))
+                written[0] += len(data)
+                sent = sum(connection.sent_bytes for connection in list(camera._rtsp._connections))
+                apart[0] = max(apart[0], sent - written[0])
+                return real(fd, data)
+
+            await camera.film.gop_soon(0)
+            monkeypatch.setattr(muxer.os, "write", slow)
+            digits = (f"{at:%Y%m%dT%H%M%SZ}" for at in (window.start, window.end))
+            job = ReplayJob(
+                url=Secret(camera.url_replay(*digits)),
+                asked=window,
+                keep=window,
+                staging=tmp_path,
+                stall_timeout_s=2.0,
+            )
+            events = []
+            replay = Replay(
+                job,
+                LibavSource(job, time.monotonic),
+                emit=events.append,
+                stop=threading.Event(),
+                monotonic=time.monotonic,
+                wall_us=lambda: time.time_ns() // 1000,
+            )
+            ended = await asyncio.to_thread(replay.run)
+            monkeypatch.undo()
+            return ended, [event for event in events if isinstance(event, SegmentReady)]
+
+    ended, segments = asyncio.run(main())
+    tally.faults += 1
+    assert ended.cause is End.WINDOW, ended
+    assert sum(segment.frames for segment in segments) == 300
+    assert written[0] > SENT_MB * 0.9e6
+    assert apart[0] < BETWEEN_MB * 1e6, f"{apart[0] / 1e6:.1f} MB on their way"
