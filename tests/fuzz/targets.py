@@ -160,8 +160,13 @@ def names(data: bytes) -> None:
 
 
 @functools.cache
+def _folder() -> tempfile.TemporaryDirectory:
+    """A folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="anr-fuzz-", ignore_cleanup_errors=True)
+
+
 def _root() -> Path:
-    return Path(tempfile.mkdtemp(prefix="anr-fuzz-"))
+    return Path(_folder().name)
 
 
 def ids(data: bytes) -> None:
@@ -422,14 +427,9 @@ def _follow(items: list, joining: Joining, cutters: list[Cutter], last: list[int
 # Configuration and database.
 
 
-@functools.cache
-def _config_file() -> Path:
-    return Path(tempfile.mkdtemp(prefix="anr-fuzz-")) / "config.toml"
-
-
 def config(data: bytes) -> None:
     text, mark, value = data.partition(b"\0")
-    path = _config_file()
+    path = _root() / "config.toml"
     path.write_bytes(text)
     environ = {"ANR_WATCH_MQTT__PASSWORD": "hunter2hunter2"}
     if mark:
