@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 import aiomqtt
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -233,6 +234,7 @@ async def wrong_doors(world: World, authority: Authority, stranger: Authority) -
     world.config.write_text(written)
 
 
+@pytest.mark.timeout(240)
 def test_nobody_gets_in(tmp_path, tally, capfd):
     home, stranger = Authority(tmp_path / "tls", "home"), Authority(tmp_path / "tls", "stranger")
     scratch = tmp_path / "tmp"

@@ -10,6 +10,8 @@ import itertools
 import json
 import random
 
+import pytest
+
 from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.film import FilmSpec
 from tests.broker import Broker, Observer, free_port
@@ -120,6 +122,7 @@ async def filled(world: World, number: int) -> None:
     await world.settled()
 
 
+@pytest.mark.timeout(240)
 def test_what_had_to_be_told_is_told_whatever_becomes_of_the_broker(tmp_path, tally, rounds):
     async def one(seed: int, folder) -> None:
         chance = random.Random(seed)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.device import SimulatedCamera
 from anr_watch.camera.film import FilmSpec
@@ -140,6 +142,7 @@ async def watched(pid: int, peaks: dict[int, float]) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.timeout(300)
 def test_whatever_a_camera_does_ends_and_is_made_good(tmp_path, tally, rounds):
     home, stranger = Authority(tmp_path / "tls", "home"), Authority(tmp_path / "tls", "stranger")
     certificates = {
@@ -159,7 +162,9 @@ def test_whatever_a_camera_does_ends_and_is_made_good(tmp_path, tally, rounds):
                 async with world.daemon() as daemon, Observer(broker.port, "anr-watch/test/reply/#") as observer:
                     peaks: dict[int, float] = {}
                     watching = asyncio.ensure_future(watched(daemon.process.pid, peaks))
-                    await until(lambda: first_ends(world).keys() == plan.keys(), lambda: daemon.log[-4000:])
+                    await until(
+                        lambda: first_ends(world).keys() == plan.keys(), lambda: daemon.log[-4000:], deadline_s=90
+                    )
                     judge(world, plan)
                     tally.faults += len(plan)
                     await behave(world, certificates["speaks_tls"])
@@ -229,7 +234,7 @@ async def settled(world: World, names: list[str]) -> set[str]:
         return {name for name in names if world.states(name) == {"filled"}}
 
     try:
-        await until(lambda: filled() == set(names), "filled")
+        await until(lambda: filled() == set(names), "filled", deadline_s=90)
     except AssertionError:
         return filled()
     return set(names)

@@ -98,6 +98,7 @@ def test_inside_it_is_forbidden(tmp_path):
 
 @needs_analyze
 @needs_seccomp
+@pytest.mark.timeout(120)
 def test_a_fill_works_inside(tmp_path, monkeypatch, tally):
     program = tmp_path / "anr-watch"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {SCRIPT} {UNIT} {world.PROGRAM} "$@"\n')
