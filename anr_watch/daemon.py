@@ -303,6 +303,7 @@ class _Daemon:
                         is_replaced=engine.store.replaced,
                         changed=lambda: coordinator.wake("database"),
                         replaced=partial(_raise_replaced, group),
+                        own_writes=engine.store.own_writes,
                         clock=self._clock,
                         step_ms=step_ms,
                         debounce_ms=debounce_ms,

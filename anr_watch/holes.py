@@ -8,12 +8,13 @@ overlap rows of the kernel: what is covered is not fetched twice. Only cameras t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from anr_watch.announcements import Announcements
-from anr_watch.footage.folder import FootageFile, Recordings
+from anr_watch.footage.folder import Recordings
 from anr_watch.model import Camera, Segment, Window, subtract
 from anr_watch.states import FillState
 from anr_watch.store import Origin, Registered, Store
@@ -21,8 +22,10 @@ from anr_watch.store import Origin, Registered, Store
 # A file that grew this recently belongs to a camera that records: ffmpeg writes in bursts of up to 256 KiB, which is
 # 10 s at 200 kbit/s, so its visible end may lie that far back.
 ALIVE_S = 10.0
-# How many files of ours may lie between the newest live file and now before we look no further.
+# How many files of ours may lie between the newest live file and now before we look no further, and how many are
+# looked at together: the newest is live nearly always.
 _LOOK_BACK_FILES = 2000
+_BATCH_FILES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +92,32 @@ class Holes:
         the same outage.
         """
         until = before
-        for _ in range(_LOOK_BACK_FILES):
-            file = await asyncio.to_thread(self._newest_before, camera.id, until)
-            if file is None:
+        for _ in range(0, _LOOK_BACK_FILES, _BATCH_FILES):
+            starts = await asyncio.to_thread(self._recordings.before, camera.id, until, _BATCH_FILES)
+            if not starts:
                 return None
-            until = file.start
-            row = await self._row_of(camera.id, file)
+            until = starts[-1]
+            rows = await self._store.segments(camera.id, Window(until, starts[0] + timedelta(seconds=2)))
+            live = await asyncio.to_thread(self._newest_live, camera.id, starts, rows)
+            if live is not None:
+                return live
+        return None
+
+    def _newest_live(self, camera_id: str, starts: Sequence[datetime], rows: Sequence[Segment]) -> _LiveEnd | None:
+        """Return the end of the first of these files that is not ours and holds footage; latest first."""
+        depth = self._recordings.pattern.depth + 1
+        by_name = {Path(row.path).parts[-depth:]: row for row in rows}
+        for start in starts:
+            file = self._recordings.file_at(camera_id, start)
+            if file is None or file.size_bytes == 0:
+                continue
+            row = by_name.get(file.path.parts[-depth:])
             if row is not None and row.ours:
                 continue
-            grown = await asyncio.to_thread(self._recordings.segment_of, file, camera.id, str(file.path))
+            grown = self._recordings.segment_of(file, camera_id, str(file.path))
             if grown is not None and grown.ours:
                 continue
             ends = [segment.window.end for segment in (row, grown) if segment is not None]
             if ends:
                 return _LiveEnd(max(ends), file.mtime_s)
-        return None
-
-    def _newest_before(self, camera_id: str, before: datetime) -> FootageFile | None:
-        moment = Window(before - timedelta(microseconds=1), before)
-        files = [file for file in self._recordings.files(camera_id, moment) if file.start < before]
-        return files[-1] if files else None
-
-    async def _row_of(self, camera_id: str, file: FootageFile) -> Segment | None:
-        depth = self._recordings.pattern.depth + 1
-        around = Window(file.start, file.start + timedelta(seconds=2))
-        for row in await self._store.segments(camera_id, around):
-            if Path(row.path).parts[-depth:] == file.path.parts[-depth:]:
-                return row
         return None

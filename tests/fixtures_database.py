@@ -63,7 +63,8 @@ class Kernel:
     """What the kernel does to its database, on a connection of its own. Every method commits at once."""
 
     def __init__(self, path: Path | str, busy_timeout_s: float = 15.0) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_s)
+        # A test may write from inside a transaction of the store, which runs on a thread of its own.
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_s, check_same_thread=False)
         self._db.execute("PRAGMA foreign_keys = on")
         self._db.execute("PRAGMA synchronous = normal")
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 
 from anr_watch.errors import ReplayRefused, StorageError
 from anr_watch.filling.listening import Listening
@@ -26,6 +28,24 @@ from anr_watch.states import Reason
 from anr_watch.verdict import ReplayEnd
 
 LOG = logging.getLogger("anr_watch.fill")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What was looked up before the first request."""
+
+    opened: Camera
+    room_mb: float
+    staging: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What earlier fills have found out."""
+
+    clocks: Mapping[str, DeviceClock]
+    tried: Collection[str]
+    matched: bool
 
 
 class Asking:
@@ -57,26 +77,46 @@ class Asking:
         if self.listening.stopping:
             return ReplayEnd(Reason.INTERRUPTED, "stopped before it began")
         try:
-            await asyncio.to_thread(tools.recordings.check_folder, self._underway.camera.id)
-            room_mb = await asyncio.to_thread(tools.recordings.free_mb)
-            if room_mb < tools.settings.recordings.min_free_mb:
+            # All that has to be looked up before the camera is asked, at once: waiting for a thread takes longer.
+            ready, learned = await asyncio.gather(asyncio.to_thread(self._prepare), self._learn())
+            if ready.room_mb < tools.settings.recordings.min_free_mb:
                 return ReplayEnd(
                     Reason.DISK_FULL,
-                    f"{room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
+                    f"{ready.room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
                 )
-            return await self._ask()
+            return await self._ask(ready, learned)
         except ReplayRefused as error:
             return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
         except StorageError as error:
             return ReplayEnd(Reason.DISK_FULL if error.full else Reason.STORAGE, str(error))
 
-    async def _ask(self) -> ReplayEnd:
+    def _prepare(self) -> _Ready:
+        """Look whether footage could be stored, and open the camera's secrets; blocks.
+
+        Raises:
+            ReplayRefused, StorageError: it cannot, or they cannot be opened.
+        """
+        recordings, camera = self._tools.recordings, self._underway.camera
+        recordings.check_folder(camera.id)
+        opened = open_camera(camera, self._tools.settings.secret_key)
+        # The worker has no folder of ours to start from.
+        return _Ready(opened, recordings.free_mb(), recordings.staging(self._underway.gap.id).absolute())
+
+    async def _learn(self) -> _Learned:
+        store, underway = self._tools.store, self._underway
+        since = self._tools.clock.now() - approach.MATCHED_FOR
+        return _Learned(
+            *await asyncio.gather(
+                store.clocks(), store.guessed(underway.gap.id), store.matched(underway.camera.id, since=since)
+            )
+        )
+
+    async def _ask(self, ready: _Ready, learned: _Learned) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
-        tools, camera, listening = self._tools, self._underway.camera, self.listening
-        opened = await asyncio.to_thread(open_camera, camera, tools.settings.secret_key)
-        device = str(device_of(opened))
-        clock = (await tools.store.clocks()).get(device)
-        requests = await self._requests(clock)
+        camera, listening = self._underway.camera, self.listening
+        device = str(device_of(ready.opened))
+        clock = learned.clocks.get(device)
+        requests = self._requests(clock, learned)
         zones = any(request.guess.zone for request in requests)
         nothing: ReplayEnd | None = None  # the camera has no footage where it was asked first
         suspects = 0
@@ -84,10 +124,10 @@ class Asking:
         for number, request in enumerate(chain(requests, again_by_time)):
             if nothing is not None and not request.guess.zone:
                 continue  # only a wrong zone asks for where there is nothing
-            ended = await listening.run(await self._job(opened, request))
+            ended = await listening.run(self._job(ready.opened, ready.staging, request))
             if listening.measured_s is not None and not listening.stopping:
                 again = approach.measured(request, listening.measured_s, camera.options)
-                ended = await listening.run(await self._job(opened, again))
+                ended = await listening.run(self._job(ready.opened, ready.staging, again))
             if listening.stopping or not approach.goes_on(ended.cause, request, first=number == 0, zones=zones):
                 if not self._around:
                     await self._measure(device, clock, suspects)
@@ -120,7 +160,7 @@ class Asking:
             for side in (sides.head, sides.tail)
         )
 
-    async def _requests(self, clock: DeviceClock | None) -> tuple[approach.Request, ...]:
+    def _requests(self, clock: DeviceClock | None, learned: _Learned) -> tuple[approach.Request, ...]:
         """Return what to ask for, in order, with what is known of the device's clock."""
         tools, underway, options = self._tools, self._underway, self._underway.camera.options
         known_s = clock.offset_s if clock is not None and clock.samples else None
@@ -131,13 +171,13 @@ class Asking:
             ),
             comparable=comparable,
             both=min(map(len, (underway.sides.head.prints, underway.sides.tail.prints))) >= FEWEST,
-            tried=await tools.store.guessed(underway.gap.id) if comparable else (),
+            tried=learned.tried,
             keep_unproved=self._keeps_unproved,
-            matched=await tools.store.matched(underway.camera.id, since=tools.clock.now() - approach.MATCHED_FOR),
+            matched=learned.matched,
             unmatched=approach.is_unmatched(clock, tools.clock.now()),
         )
 
-    async def _job(self, opened: Camera, request: approach.Request) -> ReplayJob:
+    def _job(self, opened: Camera, staging: Path, request: approach.Request) -> ReplayJob:
         """Return one request as the worker takes it."""
         tools, underway = self._tools, self._underway
         camera, fills, sides, guess = underway.camera, tools.settings.fills, underway.sides, request.guess
@@ -172,9 +212,7 @@ class Asking:
             shift_s=guess.shift_s,
             shift_known=guess.known,
             unproved=request.unproved,
-            staging=(
-                await asyncio.to_thread(tools.recordings.staging, underway.gap.id)
-            ).absolute(),  # the worker has no folder of ours to start from
+            staging=staging,
             segment_s=float(camera.segment_s),
             audio=camera.record_audio,
             connect_timeout_s=fills.connect_timeout_s,

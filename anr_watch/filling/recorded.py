@@ -88,8 +88,9 @@ async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
     store, recordings, camera_id = tools.store, tools.recordings, gap.camera_id
     around = gap.window.widened(AROUND_S, AROUND_S)
     rows = await store.segments(camera_id, around)
-    strays = await asyncio.to_thread(_strays, recordings, camera_id, around, rows)
-    newest = await asyncio.to_thread(recordings.newest, camera_id)
+    strays, newest = await asyncio.to_thread(
+        lambda: (_strays(recordings, camera_id, around, rows), recordings.newest(camera_id))
+    )
     for path, stray in strays:
         inside = gap.window.start <= stray.window.start < gap.window.end
         if stray.ours or (inside and newest is not None and path != newest.path):

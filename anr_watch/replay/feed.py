@@ -20,10 +20,44 @@ QUEUE_BYTES: Final = 8 * 1024 * 1024
 _QUEUE_UNITS: Final = 4096  # sound comes in many small blocks
 
 
-class Feed:
-    """Runs a source in its own thread. `playing` is set once it plays, `failure` or `over` at its end."""
+class Poised:
+    """A thread that is there already and begins as soon as it is told what to do.
 
-    def __init__(self, source: PacketSource, *, monotonic: Callable[[], float], max_bytes_s: float) -> None:
+    A new thread has to be given a processor before its maker goes on: 0.2 ms, or 7 ms on a busy machine.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._told = threading.Lock()
+        self._told.acquire()
+        self._work: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._wait, name=name, daemon=True)
+        self._thread.start()
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Let it do `work`, once."""
+        self._work = work
+        self._told.release()
+
+    def join(self, wait_s: float) -> None:
+        """Wait for its end, but not for longer."""
+        self._thread.join(wait_s)
+
+    def _wait(self) -> None:
+        self._told.acquire()
+        self._work()
+
+
+class Feed:
+    """Runs a source in a thread of its own. `playing` is set once it plays, `failure` or `over` at its end."""
+
+    def __init__(
+        self,
+        source: PacketSource,
+        *,
+        monotonic: Callable[[], float],
+        max_bytes_s: float,
+        reader: Poised | None = None,
+    ) -> None:
         self._source = source
         self._monotonic = monotonic
         self._max_bytes_s = max_bytes_s
@@ -32,7 +66,7 @@ class Feed:
         self._queued_bytes = 0
         self._stop = False
         self._asking_since: float | None = monotonic()
-        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._reader = reader
         self.playing: Playing | None = None
         self.first_at: float | None = None
         self.failure: Failure | None = None
@@ -41,7 +75,9 @@ class Feed:
 
     def start(self) -> None:
         """Start reading."""
-        self._thread.start()
+        if self._reader is None:
+            self._reader = Poised("reader")
+        self._reader.begin(self._run)
 
     @property
     def connected(self) -> bool:
@@ -78,7 +114,8 @@ class Feed:
         with self._change:
             self._stop = True
             self._change.notify_all()
-        self._thread.join(wait_s)
+        if self._reader is not None:
+            self._reader.join(wait_s)
 
     def _run(self) -> None:
         try:

@@ -18,7 +18,7 @@ from anr_watch.model import Window
 from anr_watch.replay.allowance import Allowance
 from anr_watch.replay.cutter import Cutter, Op, Step
 from anr_watch.replay.ending import Over, why_over
-from anr_watch.replay.feed import Feed
+from anr_watch.replay.feed import Feed, Poised
 from anr_watch.replay.formats import Formats
 from anr_watch.replay.gate import Gate
 from anr_watch.replay.job import (
@@ -62,7 +62,10 @@ class _Pipeline:
 
 
 class Replay:
-    """Runs one job. `emit` gets every event but the last, which `run` returns; `stop` ends it early."""
+    """Runs one job. `emit` gets every event but the last, which `run` returns; `stop` ends it early.
+
+    `reader` is the thread that is to read from the source; None: one is made.
+    """
 
     def __init__(
         self,
@@ -73,10 +76,11 @@ class Replay:
         stop: Flag,
         monotonic: Callable[[], float],
         wall_us: Callable[[], int],
+        reader: Poised | None = None,
     ) -> None:
         self._job, self._emit, self._stop = job, emit, stop
         self._monotonic, self._wall_us = monotonic, wall_us
-        self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s)
+        self._feed = Feed(source, monotonic=monotonic, max_bytes_s=job.max_bytes_s, reader=reader)
         self._shift = round(job.shift_s * TICKS)
         self._joining = Joining(job, self._fingerprint) if job.head or job.tail else None
         # What is joined is staged from the first key frame that comes, and cut when its place is known.

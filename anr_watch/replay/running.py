@@ -127,15 +127,15 @@ class Running:
                 os.write(self._stdin, data)
 
     async def attach(self, stdin: int, stdout: int, stderr: int) -> None:
-        """Take over our ends of the worker's pipes and hand over the job."""
+        """Hand over the job, first of all, and take over our ends of the worker's pipes."""
         loop = asyncio.get_running_loop()
         self._stdin = stdin
         os.set_blocking(stdin, False)
+        self._write(job_line(self._job))
         pipes = [os.fdopen(fd, "rb", buffering=0) for fd in (stdout, stderr)]
         for pipe, protocol in zip(pipes, (asyncio.StreamReaderProtocol(self._reader), self._tail), strict=True):
             transport, _ = await loop.connect_read_pipe(lambda kept=protocol: kept, pipe)  # type: ignore[misc]
             self._transports.append(transport)
-        self._write(job_line(self._job))
 
     def started(self, pid: int) -> None:
         """Note the worker's process id, which is its process group, too."""

@@ -5,6 +5,7 @@ Another source (an RTSP client of our own with ONVIF `Range: clock=`) fits in he
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -116,6 +117,13 @@ class Redaction:
     def __call__(self, text: str, limit: int = 300) -> str:
         """Return `text` without them."""
         return one_line(redact(text, self._secrets).strip(), limit)
+
+
+def rehearse() -> None:
+    """Open nothing, the way a camera is opened: what libav does first is slow the first time. No socket is made."""
+    av.logging.set_level(av.logging.PANIC)  # what it says of this must not be told of the camera
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError):  # the protocol under RTSP is not allowed
+        av.open("rtsp://127.0.0.1/", format="rtsp", container_options={"protocol_whitelist": "rtsp"}, timeout=(1, 1))
 
 
 class LibavSource:

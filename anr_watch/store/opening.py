@@ -23,7 +23,7 @@ from anr_watch.errors import ContractError, StorageError, StoreUnavailable
 from anr_watch.lockfile import LockFile
 from anr_watch.model import ReplayOptions
 from anr_watch.store import contract, outbox, schema
-from anr_watch.store.connection import Access, Reader, Session, Writer, connect, mapped
+from anr_watch.store.connection import Access, Reader, Session, Writer, carry_out, connect, mapped
 from anr_watch.store.reading import Options
 from anr_watch.store.store import Store, identity_of
 from anr_watch.store.values import Mode
@@ -140,8 +140,8 @@ def _locked(path: Path) -> ExitStack:
 
 async def _set_pragmas(connection: aiosqlite.Connection, path: Path, *, write: bool, ours: bool) -> None:
     """Set what the kernel sets on its own connections; the journal mode of its database is never changed."""
-    with mapped(path):
-        session = Session(connection)
+
+    async def work(session: Session) -> None:
         if not write:
             await session.all("PRAGMA query_only = on")
             return
@@ -151,6 +151,9 @@ async def _set_pragmas(connection: aiosqlite.Connection, path: Path, *, write: b
         journal = await session.one("PRAGMA journal_mode")
         if journal is not None and journal[0] == "wal":
             await session.all("PRAGMA synchronous = normal")  # safe in WAL mode only
+
+    with mapped(path):
+        await carry_out(connection, work)
 
 
 def _make_folder(path: Path) -> None:

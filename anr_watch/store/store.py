@@ -108,6 +108,10 @@ class Store:
                 self._version += 1
         return self._version
 
+    def own_writes(self) -> int:
+        """Return a number that grows when a transaction of ours begins and when it ends."""
+        return 0 if self._writer_or_none is None else self._writer_or_none.steps
+
     async def replaced(self) -> bool:
         """Say whether another file, or none, stands at the path now; our connections would never notice."""
         return await asyncio.to_thread(identity_of, self.path) != self._identity

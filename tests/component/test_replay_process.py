@@ -340,12 +340,50 @@ def test_a_crash_is_told_with_the_end_of_its_stderr_and_without_the_url(tmp_path
     assert "word" not in ended.detail
 
 
+def test_a_worker_stands_by_takes_the_next_job_and_is_followed_by_another(tmp_path):
+    async def main():
+        async with mute_server() as (port, _), Workers() as workers:
+            await workers.start()
+            await until(lambda: workers._standing_by.pid)
+            first = workers._standing_by.pid
+            async with (
+                workers.replay(mute_job(port, tmp_path)) as one,
+                workers.replay(mute_job(port, tmp_path)) as two,
+            ):
+                assert one.pid == first
+                await until(lambda: two.pid not in (None, first))
+                await until(lambda: workers._standing_by is not None and workers._standing_by.pid)
+                second = workers._standing_by.pid
+                await one.stop()
+                await two.stop()
+                for running in (one, two):
+                    assert [event.cause async for event in running] == [End.STOPPED]
+            os.kill(second, signal.SIGKILL)  # by the system, for want of memory
+            await until(lambda: workers._standing_by is None)
+            async with workers.replay(mute_job(port, tmp_path)) as three:
+                await until(lambda: three.pid)
+                await three.stop()
+                assert [event.cause async for event in three] == [End.STOPPED]
+            await until(lambda: workers._standing_by is not None and workers._standing_by.pid)
+            third = workers._standing_by.pid
+            os.kill(workers.pid, signal.SIGKILL)
+            await until(lambda: not alive(third))  # its parent could not tell of its end any more
+            assert workers._standing_by is None
+            await workers.start()
+            await until(lambda: workers._standing_by.pid)
+            last = workers._standing_by.pid
+        await until(lambda: not alive(last))
+
+    asyncio.run(main())
+
+
 def test_without_file_descriptors_nothing_is_left_open_and_the_parent_stays(tmp_path):
     """For each number of free descriptors: none leaks, the parent of the workers is not taken for dead."""
 
     async def main():
         async with mute_server() as (port, _), Workers() as workers:
             await workers.start()
+            workers._dismiss()  # the worker that stands by has its pipes already
             parent, (soft, hard) = workers.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
             before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, no paths
             for free in range(6):  # a replay needs six at once

@@ -260,3 +260,38 @@ def test_the_ladder_is_steep_at_first_and_ends():
     assert rungs[:4] == [0.001, 0.002, 0.002, 0.002]
     assert max(rungs) == 0.005
     assert LADDER_S <= at_s <= LADDER_S + 0.005
+
+
+def test_an_event_that_a_write_of_ours_explains_is_looked_at_less_often_but_to_the_end():
+    at_s, rungs = 0.0, []
+    while (pause_s := rung_s(at_s, explained=True)) is not None:
+        at_s += pause_s
+        rungs.append(pause_s)
+    assert len(rungs) == 8
+    assert at_s >= LADDER_S
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2])
+def test_a_commit_of_others_that_hides_behind_one_of_ours_is_found(database, delay_s):
+    async def scenario():
+        write_event, own = asyncio.Event(), 0
+
+        async def once(folder, **options):
+            yield set()
+            await write_event.wait()
+            yield {(2, f"{database}-wal")}
+            await asyncio.Event().wait()
+
+        reader = Reader(database, backend=once, own_writes=lambda: own)
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            async with running(reader.watch):
+                await until(lambda: reader.calls)
+                await asyncio.sleep(LADDER_S + 0.1)
+                own = 1
+                write_event.set()
+                await asyncio.sleep(delay_s)
+                writer.execute("INSERT INTO rows (n) VALUES (7)")
+                await until(lambda: reader.visible == 7, deadline_s=2)
+        reader.db.close()
+
+    asyncio.run(scenario())
