@@ -73,7 +73,7 @@ class Workers:
         self._running: dict[int, Running] = {}
         self._number = 0
         self._tail = Tail()
-        self._was_killed = False  # the last forking parent, by a signal
+        self._status: int | None = None  # how the last forking parent ended; None: it had to be ended
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,7 +127,7 @@ class Workers:
                     await self._spawn()
                 except WorkersUnavailable:
                     # What it dies of by itself (av is missing) it would die of again.
-                    if not left or not self._was_killed:
+                    if not left or self._status is None or self._status >= 0:
                         raise
                 else:
                     return
@@ -239,9 +239,11 @@ class Workers:
         try:
             async with asyncio.timeout(START_S):
                 await asyncio.shield(self._ready)
-        except (TimeoutError, ConnectionError):
-            await self._shut()
-            raise WorkersUnavailable(f"the replay workers do not start: {self._tail.text()}") from None
+        except (TimeoutError, ConnectionError) as error:
+            hung = isinstance(error, TimeoutError)
+            await self._shut(LAST_S if hung else START_S)  # on a busy machine a process is not dead at once
+            how = f"nothing within {START_S:g} s" if hung else f"exit status {self._status}"
+            raise WorkersUnavailable(f"the replay workers do not start: {how}: {self._tail.text()}") from None
         finally:
             transport.close()
 
@@ -291,19 +293,19 @@ class Workers:
         if self._running:
             _log.warning("the parent of the replay workers is gone; a new one starts with the next replay")
 
-    async def _shut(self) -> None:
+    async def _shut(self, patience_s: float = LAST_S) -> None:
         self._lost()
         process, self._process = self._process, None
         if process is None:
             return
         try:
-            async with asyncio.timeout(LAST_S):
-                self._was_killed = await process.wait() < 0
+            async with asyncio.timeout(patience_s):
+                self._status = await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-            self._was_killed = False  # it hung
+            self._status = None
 
 
 def _pipes() -> list[tuple[int, int]]:
