@@ -37,7 +37,7 @@ from anr_watch.log import Repeated
 from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.mqtt.session import Handlers, Session
 from anr_watch.presence import PresenceBook
-from anr_watch.replay.process import Workers
+from anr_watch.replay.process import Workers, WorkersUnavailable
 from anr_watch.sources.backend import backend_named
 from anr_watch.sources.database import DatabaseWatch
 from anr_watch.sources.recordings import RecordingsWatch
@@ -160,7 +160,7 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
             await _look(holding, None, starting=True)
         async with Workers() as workers:
             with _stopped_by_signals():
-                await workers.start()  # 0.2 s now instead of at the first fill
+                await _warm_up(workers)
                 await _Daemon(settings, clock, recordings, holding, workers).run()
     finally:
         holding.release()

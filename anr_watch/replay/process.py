@@ -90,6 +90,11 @@ class Workers:
         """Process id of the forking parent, None while there is none."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def killed(self) -> bool:
+        """Whether the last forking parent was ended by a signal that was not ours."""
+        return self._status is not None and self._status < 0
+
     async def start(self) -> None:
         """Start the forking parent, unless it runs, and let one worker stand by.
 
@@ -127,7 +132,7 @@ class Workers:
                     await self._spawn()
                 except WorkersUnavailable:
                     # What it dies of by itself (av is missing) it would die of again.
-                    if not left or self._status is None or self._status >= 0:
+                    if not left or not self.killed:
                         raise
                 else:
                     return
