@@ -165,6 +165,7 @@ async def look(
         else:
             if gap.camera_id in cameras and is_wanted(gap, now, max_gap_hours):
                 gaps.append(gap)
+    rows.forget_settled_gaps(len(gaps))
     asked = await _asked(session) if prepared else []
     known = {gap.id for gap in gaps}
     gaps += [gap for gap in asked if gap.camera_id in cameras and gap.id not in known]

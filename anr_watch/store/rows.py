@@ -13,6 +13,7 @@ from anr_watch.model import Attempt, Camera, Gap, ReplayOptions, Secret, Segment
 from anr_watch.states import FillState, Reason
 
 _PORT_MAX = 65535
+_GAPS_LEFT = 256  # rows that were settled since, and other states of those that pend
 _SEGMENT_MAX_S = 86400
 # Unix times begin in 1970; close to the year 10000 a margin or a time zone more is no date any longer.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9990
@@ -145,6 +146,12 @@ def gap_of(row: sqlite3.Row) -> Gap:
         attempts=attempts if isinstance(attempts, int) and attempts > 0 else 0,
         last_attempt_at=optional_instant(row, "last_attempt_at"),
     )
+
+
+def forget_settled_gaps(pending: int) -> None:
+    """Let go of remembered rows when most of them cannot be pending any more: 2 KB each, and they never end."""
+    if gap_of.cache_info().currsize > 2 * pending + _GAPS_LEFT:
+        gap_of.cache_clear()
 
 
 def segment_of(row: sqlite3.Row) -> Segment:

@@ -11,7 +11,7 @@ from fixtures_database import T0, FixedClock, Kernel, at, create_kernel_database
 
 from anr_watch.config import DatabaseSettings
 from anr_watch.model import ReplayOptions, Secret, Window
-from anr_watch.store import Origin, open_store, reading, segment_rows
+from anr_watch.store import Origin, open_store, reading, rows, segment_rows
 
 NOW = at(3600)
 
@@ -381,3 +381,19 @@ def test_among_many_rows_a_long_gap_that_ends_lately_is_found(database, kernel, 
     kernel.add_gap("gate", NOW - 40 * day, NOW - timedelta(hours=20), id="long")
     kernel.add_gap("gate", NOW - timedelta(hours=3), NOW - timedelta(hours=2), id="recent")
     assert {gap.id for gap in look(database).gaps} == {"long", "recent"}
+
+
+def test_what_is_remembered_of_gaps_does_not_grow_with_their_number(database, kernel):
+    """A year of outages is not kept in memory: 2 KB for each would be tens of megabytes."""
+    rows.gap_of.cache_clear()
+    kernel.execute("UPDATE cameras SET anr_enabled = 1")
+
+    async def live(store):
+        for number in range(700):
+            kernel.add_gap("gate", at(60 * number), at(60 * number + 30), id=f"g{number}")
+            look = await store.look(now=at(60 * number + 60))
+            assert [gap.id for gap in look.gaps] == [f"g{number}"]
+            kernel.execute("UPDATE recording_gaps SET fill_state = 'filled'")
+        return rows.gap_of.cache_info().currsize
+
+    assert ask(database, live) < 300
