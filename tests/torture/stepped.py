@@ -21,7 +21,7 @@ import threading
 import anr_watch.commands.run  # noqa: F401 - loaded here once, for every daemon
 import anr_watch.daemon as composition
 from anr_watch import cli
-from anr_watch.footage.folder import Recordings
+from anr_watch.footage.holding import Holding
 from anr_watch.footage.indexer import Indexer
 from anr_watch.mqtt.publisher import Publisher
 from anr_watch.replay.process import Workers
@@ -109,7 +109,7 @@ def install(places: Places) -> None:
     places.around(Store, "interrupt_open_attempts", before="start:open", after="start:interrupted")
     places.around(Workers, "_spawn", after="start:workers")
     places.around(Store, "register_gap", after="gap:registered")
-    places.around_call(Recordings, "empty_staging", after="start:emptied")
+    places.around_call(Holding, "look", after="start:emptied")
     places.around_call(Publisher, "_answered", before="publisher:acknowledged")
     places.around(Publisher, "_remove_now", before="publisher:removing", after="publisher:removed")
     places.around(Publisher, "_send_one", after="publisher:sent")
