@@ -198,7 +198,10 @@ def test_a_recordings_folder_that_is_not_there(world):
     world.recordings.rmdir()
     answer = world.run("fill", "cam", "-60s", "now")
     assert answer.status == 1
-    assert answer.err == f"anr-watch: the recordings folder {world.recordings} is missing (a disk that is not mounted?)\n"
+    assert (
+        answer.err
+        == f"anr-watch: the recordings folder {world.recordings} is missing (a disk that is not mounted?)\n"
+    )
 
 
 def test_a_running_daemon_does_it_and_the_command_looks_on(world):
