@@ -23,13 +23,14 @@ from anr_watch.mqtt.topics import Topics
 Mode = Literal["off", "entities", "device"]
 Entity = tuple[str, str, dict[str, Any]]  # platform, key, configuration
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
+_HASHED = re.compile(r"-[0-9a-f]{8}\Z")  # what looks like a slug gets one of its own
 _RESULTS = ("completed", "partial", "failed")
 _URL = "https://pypi.org/project/anr-watch/"
 
 
 def slug(text: str) -> str:
     """Return an id Home Assistant accepts: the text itself, or its letters and digits and a hash of the whole."""
-    if text and not _ID.search(text):
+    if text and not _ID.search(text) and not _HASHED.search(text):
         return text
     return f"{_ID.sub('-', text)[:40]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
@@ -87,7 +88,8 @@ class HomeAssistant:
         return f"{self._node_id}-{slug(camera_id)}"
 
     def _topic(self, platform: str, own: str) -> str:
-        return f"{self._prefix}/{platform}/{own}/config"
+        # The level in the middle is for the broker's access list: whole levels are all it can compare.
+        return f"{self._prefix}/{platform}/{self._node_id}/{own}/config"
 
     def _published(self, own: str, device: Mapping[str, Any], entities: Iterable[Entity]) -> Iterator[Message]:
         origin = {"name": "anr-watch", "sw_version": self._version, "support_url": _URL}

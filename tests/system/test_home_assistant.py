@@ -25,7 +25,7 @@ def test_entities_come_stay_and_go(tmp_path):
                 World(tmp_path, settings=MQTT.format(port=broker.port)) as world,
                 Observer(broker.port, "#") as seen,
             ):
-                switch = "ha/switch/anr-watch-test-gate-paused/config"
+                switch = "ha/switch/anr-watch-test/anr-watch-test-gate-paused/config"
                 state = f"{BASE}/camera/gate/state"
                 async with world.daemon():
                     await seen.until(lambda _: last(seen, switch) and last(seen, state))
@@ -34,7 +34,7 @@ def test_entities_come_stay_and_go(tmp_path):
                     # What its switch sends is understood, and told where the switch reads it.
                     await seen.publish(config["command_topic"], config["payload_on"])
                     await seen.until(lambda _: json.loads(last(seen, state))["paused"])
-                    node = json.loads(last(seen, "ha/switch/anr-watch-test-paused/config"))
+                    node = json.loads(last(seen, "ha/switch/anr-watch-test/anr-watch-test-paused/config"))
                     await seen.publish(node["command_topic"], node["payload_on"])
                     await seen.until(lambda _: json.loads(last(seen, f"{BASE}/info"))["paused"])
                     # It starts anew: everything is told again, soon.
@@ -44,7 +44,7 @@ def test_entities_come_stay_and_go(tmp_path):
                 world.outage()
                 world.kernel.add_camera("yard", anr_enabled=0)
                 async with world.daemon():
-                    await seen.until(lambda _: last(seen, "ha/event/anr-watch-test-yard-event/config"))
+                    await seen.until(lambda _: last(seen, "ha/event/anr-watch-test/anr-watch-test-yard-event/config"))
                     assert json.loads(last(seen, f"{BASE}/info"))["paused"], "a pause outlives a restart"
                     assert json.loads(last(seen, state))["paused"]
                     assert not world.attempts()
@@ -56,7 +56,7 @@ def test_entities_come_stay_and_go(tmp_path):
                     )
                 world.kernel.execute("DELETE FROM cameras WHERE id = 'yard'")  # while nothing runs
                 async with world.daemon():
-                    gone = "ha/event/anr-watch-test-yard-event/config"
+                    gone = "ha/event/anr-watch-test/anr-watch-test-yard-event/config"
                     await seen.until(lambda _: last(seen, gone) == b"")
                     await until(lambda: last(seen, f"{BASE}/camera/yard/state") == b"", "no state is left")
                     assert last(seen, switch), "the other camera stays"

@@ -12,7 +12,7 @@ from anr_watch.mqtt.homeassistant import HomeAssistant, slug
 from anr_watch.mqtt.topics import Topics
 
 TOPICS = Topics("anr-watch", "box")
-CONFIG = re.compile(r"homeassistant/(\w+)/([a-zA-Z0-9_-]+)/config")  # as Home Assistant reads topics
+CONFIG = re.compile(r"homeassistant/(\w+)/anr-watch-box/([a-zA-Z0-9_-]+)/config")  # as Home Assistant reads topics
 CAMERA = Camera(id="cam_yard", name="Yard", vendor="hikvision")
 PLATFORMS = {"binary_sensor", "sensor", "event", "button", "switch"}
 
@@ -50,7 +50,7 @@ def test_entities_have_what_home_assistant_demands(camera_id):
 def test_a_device_says_the_same_in_one_message():
     by_entity = HomeAssistant(TOPICS, "1.0", "entities").camera(CAMERA)
     (whole,) = HomeAssistant(TOPICS, "1.0", "device").camera(CAMERA)
-    assert whole.topic == "homeassistant/device/anr-watch-box-cam_yard/config"
+    assert whole.topic == "homeassistant/device/anr-watch-box/anr-watch-box-cam_yard/config"
     device = json.loads(whole.payload)
     assert {part["unique_id"] for part in device["components"].values()} == {
         json.loads(message.payload)["unique_id"] for message in by_entity
