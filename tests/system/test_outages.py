@@ -38,7 +38,7 @@ FILMS = [
 ]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(240 if SHARE > 1 else 1200)
 @pytest.mark.parametrize(("film", "audio", "count"), [case[1:] for case in FILMS], ids=[case[0] for case in FILMS])
 def test_every_picture_is_presented_once(tmp_path, film, audio, count):
     chance = random.Random(f"{film}{audio}")  # the same outages every time
