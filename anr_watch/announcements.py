@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from anr_watch.clock import Clock
+from anr_watch.live_first import Pace
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, subtract
 from anr_watch.mqtt.events import Announcer
 from anr_watch.presence import Change, PresenceBook
@@ -35,6 +36,7 @@ class Announcements:
         self._clocks: dict[str, DeviceClock] = {}
         self._held = ""
         self._paused: frozenset[str] = frozenset()
+        self._paces: dict[str, Pace] = {}
 
     def note_parked(self, parked: Mapping[str, Reason]) -> None:
         """Take over which cameras are parked, for the states that go out from now on."""
@@ -51,6 +53,21 @@ class Announcements:
     def note_clocks(self, clocks: Mapping[str, DeviceClock]) -> None:
         """Take over the measured clocks by camera, for the states that go out from now on."""
         self._clocks = dict(clocks)
+
+    def note_paces(self, paces: Mapping[str, Pace]) -> None:
+        """Take over the paces by camera, for the states that go out from now on."""
+        self._paces = dict(paces)
+
+    def paced(self, camera_id: str, pace: Pace | None, *, why: str = "") -> Announce:
+        """A camera's device is asked slower (`why` live faltered), faster, or without a cap again (None)."""
+        events: tuple[Message, ...] = ()
+        if pace is None:
+            self._paces.pop(camera_id, None)
+        else:
+            self._paces[camera_id] = pace
+            if why:
+                events = self._announcer.camera_slowed(camera_id, at=self._clock.now(), pace=pace, why=why)
+        return lambda facts: (*events, *self.state(facts))
 
     def clock_measured(self, camera_id: str, clock: DeviceClock, *, before_s: float | None) -> Announce:
         """A join measured a camera's clock; `before_s` is what was believed, where people want to know."""
@@ -140,4 +157,5 @@ class Announcements:
             held=self._held,
             paused=facts.camera_id in self._paused,
             clock=self._clocks.get(facts.camera_id),
+            pace=self._paces.get(facts.camera_id),
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from anr_watch.announcements import Announcements
 from anr_watch.errors import ReplayRefused, StorageError, StoreUnavailable
+from anr_watch.filling.pacing import pace_of
 from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.footage.indexer import Indexer
 from anr_watch.holes import Holes
@@ -52,6 +53,7 @@ class _Hints:
     everything: bool = False
     states: bool = False  # the broker may have forgotten the retained states
     edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
+    sources: dict[str, str] = field(default_factory=dict)  # the same cameras -> who said so
 
     def absorb(self, newer: _Hints) -> None:
         """Put the hints of a later time behind these."""
@@ -63,6 +65,7 @@ class _Hints:
         self.everything |= newer.everything
         self.states |= newer.states
         self.edges |= newer.edges
+        self.sources |= newer.sources
 
 
 def fingerprint(camera: Camera) -> str:
@@ -109,6 +112,7 @@ class Coordinator:
         self._told_held = ""
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
+        self._paced = False  # paces of earlier runs wait for the cameras to be known
         self.cameras: Mapping[str, Camera] = {}
         self.introduce: Callable[[Mapping[str, Camera]], Awaitable[None]] | None = None  # told of each pass's cameras
 
@@ -170,6 +174,8 @@ class Coordinator:
         """
         now = self._tools.clock.now()
         self._clocks = await self._tools.store.clocks()
+        self._tools.paces.update(await self._tools.store.paces())
+        self._paced = bool(self._tools.paces)
         for gap_id, wait in (await self._tools.store.waits(now=now)).items():
             if wait.next_at is not None:
                 self.scheduler.remember(gap_id, wait.reason, wait.tries, (wait.next_at - now).total_seconds())
@@ -221,7 +227,7 @@ class Coordinator:
         await self._weigh(hints)
         due_s = await self._index(hints, now)
         changed = await self._segments(hints, look)
-        changed |= await self._edges(hints.edges, look, now)
+        changed |= await self._edges(hints, look, now)
         if changed or self._indexer is not None:  # the indexer works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         await self._refresh_parked(look)
@@ -259,7 +265,17 @@ class Coordinator:
         if self._clocks:
             self.announcements.note_clocks(_clocks_of(look.cameras, self._clocks))
             self._clocks = {}
+        if self._paced:
+            self._take_paces(look)
+            self._paced = False
         self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
+
+    def _take_paces(self, look: Look) -> None:
+        """Let the devices wait on at which live recording had faltered before a restart."""
+        paces = {camera.id: pace for camera in look.cameras.values() if (pace := pace_of(self._tools, camera))}
+        self.announcements.note_paces(paces)
+        for camera_id in paces:
+            self.scheduler.pace(look.cameras[camera_id])
 
     # -- presence ---------------------------------------------------------------------------------------------
 
@@ -288,11 +304,15 @@ class Coordinator:
             overall = self._book.presence(word.camera_id)
             change = self._book.hear(word)
             edge = word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE
+            gone = word.level is Presence.OFFLINE and not word.retained and level is not Presence.OFFLINE
+            if gone and word.camera_id in self.cameras:
+                self.scheduler.offline_word(self.cameras[word.camera_id], word.source)
             if edge and change is None and word.camera_id in self.cameras and word.camera_id not in self._told_online:
                 change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
             if edge:
                 offline = Presence.OFFLINE in (level, overall)
                 hints.edges[word.camera_id] = hints.edges.get(word.camera_id, False) or offline
+                hints.sources[word.camera_id] = word.source
             if change is not None:
                 await self._tell(change)
 
@@ -354,7 +374,7 @@ class Coordinator:
         except ReplayRefused:
             return False
         if found:
-            self._end_waits(camera)
+            self.scheduler.online_edge(camera, "recordings")
         if found and camera.id not in self._told_online:
             # The camera had been silent and records again: that is what an online edge means.
             silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
@@ -363,13 +383,12 @@ class Coordinator:
             await self._weigh(_Hints(evidence=[back]))
         return found
 
-    async def _edges(self, edges: Mapping[str, bool], look: Look, now: datetime) -> bool:
+    async def _edges(self, hints: _Hints, look: Look, now: datetime) -> bool:
         """End the waits of cameras that came back and register what they missed; say whether rows changed."""
-        back = [
-            (look.cameras[camera_id], offline) for camera_id, offline in edges.items() if camera_id in look.cameras
-        ]
+        edges = hints.edges.items()
+        back = [(look.cameras[camera_id], offline) for camera_id, offline in edges if camera_id in look.cameras]
         for camera, _ in back:
-            self._end_waits(camera)
+            self.scheduler.online_edge(camera, hints.sources.get(camera.id, ""))
             for gap in look.gaps:
                 if gap.camera_id == camera.id:
                     self.scheduler.gap_edge(gap)
@@ -384,9 +403,6 @@ class Coordinator:
             return await self._holes.after_online_edge(camera, now, was_offline=offline)
         except ReplayRefused:
             return False
-
-    def _end_waits(self, camera: Camera) -> None:
-        self.scheduler.online_edge(camera)
 
     # -- parked cameras ---------------------------------------------------------------------------------------
 

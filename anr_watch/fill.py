@@ -23,11 +23,13 @@ from datetime import timedelta
 from anr_watch.coverage import missing
 from anr_watch.errors import StorageError
 from anr_watch.filling.asking import Asking
+from anr_watch.filling.pacing import pace_of, slow_down, speed_up
 from anr_watch.filling.recorded import recorded, remember_proved
 from anr_watch.filling.tools import Step, Tools, Trigger, Underway
 from anr_watch.joins.approach import unreached
 from anr_watch.joins.neighbours import beside
 from anr_watch.kernel_events import fill_event, is_news
+from anr_watch.live_first import step_s
 from anr_watch.model import Attempt, Camera, Coverage, Gap, Window
 from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
 from anr_watch.states import POLICY, Follow, Presence, Reason
@@ -45,7 +47,8 @@ class Outcome:
     """How a fill ended, for the scheduler.
 
     `waiting_ids` are pending rows that this try asked for and did not get: they wait `delay_s`. Other residuals
-    are due at once. `answered` says that the device played something, so it is neither gone nor busy.
+    are due at once. `answered` says that the device played something, so it is neither gone nor busy; `broke` that
+    the replay broke off, so that the device may be gone now.
     """
 
     gap: Gap
@@ -55,6 +58,16 @@ class Outcome:
     delay_s: float
     tries: int
     answered: bool
+    broke: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _GaveWay:
+    """Why and at which rates a replay was ended for the sake of live recording."""
+
+    why: str
+    rate_bytes_s: float
+    live_bytes_s: float | None
 
 
 class Fill:
@@ -88,8 +101,31 @@ class Fill:
         self._tries, self._last_reason, self._presence_of = tries, last_reason, presence_of
         self._asking: Asking | None = None
         self._asked_at = tools.clock.now()
+        self._gave_way: _GaveWay | None = None
+        self._broke = False
+        self.saw_outage = False
+        self._underway: Underway | None = None
         self.stopping = False
         self.settling = False
+
+    @property
+    def replayed_bytes(self) -> int:
+        """What the present replay has received; 0 while none plays."""
+        underway, asking = self._underway, self._asking
+        return underway.attempt.bytes if underway is not None and asking is not None and not self.settling else 0
+
+    async def give_way(self, why: str, *, rate_bytes_s: float, live_bytes_s: float | None) -> None:
+        """End the replay because live recording faltered while it ran: what came is kept, the rest waits.
+
+        Args:
+            why: what became of live, in a few words.
+            rate_bytes_s: how fast the replay was.
+            live_bytes_s: what the live recording takes; None: unknown.
+        """
+        if self.settling or self.stopping:
+            return
+        self._gave_way = _GaveWay(why, rate_bytes_s, live_bytes_s)
+        await self.stop()
 
     async def stop(self) -> None:
         """End the replay early; what came so far is kept and the rest stays pending."""
@@ -112,7 +148,7 @@ class Fill:
         tools.at_step(Step.PLANNED)
         if not pieces:
             return await self._settle(covered_verdict(self.gap.window), None, await self._told_last())
-        target = choose_target(pieces, tools.settings.fills.max_request_s)
+        target = choose_target(pieces, step_s(pace_of(tools, self.camera), tools.settings.fills.max_request_s))
         sides, until = await asyncio.to_thread(
             beside, tools.recordings, self.camera, target, footage.segments, tools.clock.now()
         )
@@ -122,7 +158,7 @@ class Fill:
         attempt = await self._begin(target)
         if attempt is None:
             return None
-        underway = Underway(self.gap, self.camera, target, sides, until, footage.live_start, attempt)
+        underway = self._underway = Underway(self.gap, self.camera, target, sides, until, footage.live_start, attempt)
         asking = self._asking = Asking(tools, underway, stopping=self.stopping)
         try:
             end = await asking.ask()
@@ -171,6 +207,7 @@ class Fill:
         tools, told = self._tools, asking.listening
         self.settling = True
         tools.announcements.nothing_runs(self.camera.id)
+        end = await self._keep_pace(asking, end)
         if not asking.placing.rejected:
             remember_proved(tools, underway, asking.placing.placed, told.joins, told.jumps)
         after = (await recorded(tools, self.gap)).covered
@@ -182,12 +219,34 @@ class Fill:
             end=end,
             attempts=self.gap.attempts,
             max_attempts=tools.settings.fills.max_attempts,
-            presence=self._presence_of(self.camera.id),
+            presence=Presence.OFFLINE if self.saw_outage else self._presence_of(self.camera.id),
+            tries=self._tries,
+            went_away=self.saw_outage,
             settled_before=self._asked_at - timedelta(seconds=tools.settings.fills.settle_s),
             unreached=unreached(underway.target, told.joins),
         )
+        gone = self.saw_outage and verdict.reason is Reason.INTERRUPTED
+        self._broke = gone or end.reason in (Reason.STALLED, Reason.CUT_SHORT)
         tools.at_step(Step.JUDGED)
         return await self._settle(verdict, underway)
+
+    async def _keep_pace(self, asking: Asking, end: ReplayEnd) -> ReplayEnd:
+        """Keep what this replay says about how fast the device may be asked; return how it really ended."""
+        tools, gave_way = self._tools, self._gave_way
+        if gave_way is None:
+            if end.reason is None and asking.listening.answered:
+                await speed_up(tools, self.camera)
+            return end
+        await slow_down(
+            tools,
+            self.camera,
+            gave_way.why,
+            rate_bytes_s=gave_way.rate_bytes_s,
+            live_bytes_s=gave_way.live_bytes_s,
+        )
+        if end.reason is not Reason.INTERRUPTED:
+            return end
+        return ReplayEnd(Reason.LIVE_FALTERED, f"{gave_way.why} at {gave_way.rate_bytes_s / 1000:.0f} kB/s")
 
     async def _told_last(self) -> Attempt | None:
         """Return the newest try that was told of: who heard that it failed has to hear that the gap is closed."""
@@ -246,7 +305,7 @@ class Fill:
         waiting = tuple(row.id for row in settled.left if underway is None or row.window.overlaps(underway.target))
         pending = tuple(row.id for row in settled.left)
         answered = self._asking is not None and self._asking.listening.answered
-        return Outcome(self.gap, verdict, waiting, pending, delay_s, tries, answered)
+        return Outcome(self.gap, verdict, waiting, pending, delay_s, tries, answered, self._broke)
 
     async def _tidy(self) -> None:
         try:
@@ -257,6 +316,9 @@ class Fill:
     def _delay_s(self, verdict: Verdict, tries: int) -> float:
         if verdict.follow is Follow.SETTLE and tries == 1:
             return self._tools.settings.fills.settle_s
+        pace = pace_of(self._tools, self.camera)
+        if verdict.reason is Reason.LIVE_FALTERED and pace is not None:
+            return max(0.0, (pace.next_at - self._tools.clock.now()).total_seconds())
         return POLICY[verdict.reason].delay_s(tries)
 
 

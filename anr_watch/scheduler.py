@@ -14,10 +14,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
+from anr_watch.device_waits import DeviceWaits
 from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.fill import Fill, Outcome
 from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.introducing import Pauses
+from anr_watch.live_first import WAITS
+from anr_watch.live_watch import LiveWatch
 from anr_watch.model import Camera, Device, Gap
 from anr_watch.planner import Limits, Ranking, Standing, newest_fair, plan
 from anr_watch.replay.urls import device_of
@@ -27,8 +30,8 @@ from anr_watch.store import Look
 
 LOG = logging.getLogger("anr_watch.scheduler")
 
-# A fresh online edge ends a device's wait, but a camera that flaps is not asked more often than this.
-EDGE_RETRY_S = 2.0
+# No wait for the sake of live recording is longer: an hour is the most the first one can be set to.
+LONGEST_PACE_S = 3600.0 * WAITS[-1]
 # Somebody else is at a gap (a fill by hand): look at it again after this.
 CLAIMED_S = 5.0
 # The database could not be used for the whole busy time-out: it can be at any moment.
@@ -56,6 +59,7 @@ class _Lane:
     camera_id: str
     device: Device
     task: asyncio.Task[None]
+    watch: LiveWatch
     folder: int  # which recordings folder it began with, see `Room.renewed`
     cancelled: bool = False
 
@@ -88,7 +92,7 @@ class Scheduler:
         self._limits = Limits(fills.max_attempts, fills.max_gap_hours, fills.parallel, fills.max_request_s)
         self._lanes: dict[str, _Lane] = {}
         self._gap_waits: dict[str, _Wait] = {}
-        self._device_waits: dict[Device, _Wait] = {}
+        self._devices = DeviceWaits()
         self.room = Room(tools)
         self._last_started_s: dict[str, float] = {}
         self._tries_seen: dict[str, tuple[int, datetime | None]] = {}
@@ -112,12 +116,27 @@ class Scheduler:
         """Take over what a person has paused; running fills go on."""
         self.paused, self.paused_cameras = pauses.everything, set(pauses.cameras)
 
-    def online_edge(self, camera: Camera) -> None:
-        """End the waits that only waited for the camera to come back."""
-        now_s, wait = self._now_s(), self._device_waits.get(self._device(camera))
-        if wait is not None and wait.reason is Reason.UNREACHABLE:  # a busy device is not less busy for being back
-            earliest_s = self._last_started_s.get(camera.id, float("-inf")) + EDGE_RETRY_S
-            wait.until_s = min(wait.until_s, max(now_s, earliest_s))
+    def online_edge(self, camera: Camera, source: str) -> None:
+        """End the wait that only waits for the camera to come back, now or when the word has held (`flapping`)."""
+        self._devices.back(self._device(camera), source, self._now_s())
+
+    def offline_word(self, camera: Camera, source: str) -> None:
+        """A source says that a camera is gone: earlier word that it is back is void, a replay may be the reason."""
+        self._devices.gone(self._device(camera), source)
+        for lane in self._lanes.values():
+            if lane.camera_id == camera.id:
+                lane.fill.saw_outage = True
+            lane.watch.word(camera.id, f"live recording ended ({source.partition(':')[0]})")
+
+    def pace(self, camera: Camera) -> None:
+        """Let the camera's device wait as long as its pace says: live recording faltered while it replayed."""
+        device = self._device(camera)
+        pace = self._tools.paces.get(str(device))
+        wait_s = 0.0 if pace is None else (pace.next_at - self._tools.clock.now()).total_seconds()
+        if pace is not None and wait_s > 0:
+            # Bounded, in case the wall clock stepped back.
+            until_s = self._now_s() + min(wait_s, LONGEST_PACE_S)
+            self._devices.hold(device, until_s, Reason.LIVE_FALTERED)
 
     def gap_edge(self, gap: Gap) -> None:
         """End the wait of one gap whose camera came back, unless the camera had answered that it has nothing."""
@@ -129,7 +148,7 @@ class Scheduler:
         """Let one gap, or everything, be due at once: a person asked."""
         if gap_id is None:
             self._gap_waits.clear()
-            self._device_waits.clear()
+            self._devices.forget()
             self.room.forget()
         else:
             self._gap_waits.pop(gap_id, None)
@@ -161,7 +180,7 @@ class Scheduler:
             running_gaps=frozenset(self._lanes),
             busy_devices=frozenset(lane.device for lane in self._lanes.values()),
             gap_waits={gap_id: wait.until_s for gap_id, wait in self._gap_waits.items()},
-            device_waits={device: wait.until_s for device, wait in self._device_waits.items()},
+            device_waits=self._devices.until_s(),
             all_wait_s=self.room.until_s,
             held_cameras=frozenset(self.paused_cameras),
             parked_cameras=frozenset(parked),
@@ -179,8 +198,10 @@ class Scheduler:
             now_s=now_s,
             ranking=self._ranking,
         )
+        for lane in self._lanes.values():
+            lane.watch.see_gaps(gaps)
         for gap in due.starts:
-            self._start(gap, cameras[gap.camera_id], devices[gap.camera_id], trigger, forced=gap.id in forced)
+            self._start(gap, cameras, devices[gap.camera_id], trigger, forced=gap.id in forced)
         return due.next_due_s
 
     async def cancel(self, gap_id: str) -> bool:
@@ -230,7 +251,7 @@ class Scheduler:
                 self.forget_waits(gap.id)
                 self.room.forget()
                 if (camera := cameras.get(gap.camera_id)) is not None:
-                    self._device_waits.pop(self._device(camera), None)
+                    self._devices.forget(self._device(camera))
         self._tries_seen = {gap.id: (gap.attempts, gap.last_attempt_at) for gap in gaps}
 
     def _let_go(self, gaps: Iterable[Gap], cameras: Mapping[str, Camera], forced: AbstractSet[str]) -> None:
@@ -243,8 +264,10 @@ class Scheduler:
                 LOG.info("let go", extra={"camera": lane.camera_id, "gap": gap_id})
                 self._group.create_task(lane.fill.stop(), name=f"stop:{gap_id}")
 
-    def _start(self, gap: Gap, camera: Camera, device: Device, trigger: Trigger, *, forced: bool) -> None:
-        wait = self._gap_waits.get(gap.id)
+    def _start(
+        self, gap: Gap, cameras: Mapping[str, Camera], device: Device, trigger: Trigger, *, forced: bool
+    ) -> None:
+        camera, wait = cameras[gap.camera_id], self._gap_waits.get(gap.id)
         fill = Fill(
             self._tools,
             gap,
@@ -256,11 +279,20 @@ class Scheduler:
             presence_of=self._presence_of,
         )
         self._last_started_s[camera.id] = self._now_s()
+        self._devices.asked(device, self._now_s())
         task = self._group.create_task(self._run(fill, device), name=f"fill:{camera.id}:{gap.id}")
-        self._lanes[gap.id] = _Lane(fill, camera.id, device, task, self.room.renewed)
+        watch = LiveWatch(self._tools, fill, lambda: self._recorded_by(device, cameras))
+        self._lanes[gap.id] = _Lane(fill, camera.id, device, task, watch, self.room.renewed)
+
+    def _recorded_by(self, device: Device, cameras: Mapping[str, Camera]) -> list[Camera]:
+        """Return the cameras behind a device whose live recording is never interrupted on purpose."""
+        return [camera for camera in cameras.values() if camera.records_always and self._device(camera) == device]
 
     async def _run(self, fill: Fill, device: Device) -> None:
         gap_id = fill.gap.id
+        watching: asyncio.Task[None] | None = None
+        if self._tools.settings.fills.live_silence_s > 0:
+            watching = self._group.create_task(self._lanes[gap_id].watch.run(), name=f"live:{gap_id}")
         try:
             outcome = await self._outcome(fill)
             if outcome is None:
@@ -283,6 +315,8 @@ class Scheduler:
             LOG.exception("fill failed for a fault of ours", extra={"camera": fill.camera.id, "gap": gap_id})
             self._wait_gap(gap_id, Reason.INTERRUPTED, OWN_FAULT_S)
         finally:
+            if watching is not None:
+                watching.cancel()
             self._lanes.pop(gap_id, None)
             self._wake("fill ended")
 
@@ -307,17 +341,20 @@ class Scheduler:
         verdict, now_s = outcome.verdict, self._now_s()
         self._gap_waits.pop(outcome.gap.id, None)
         self._tries_seen.pop(outcome.gap.id, None)
-        if outcome.answered:
-            self._device_waits.pop(device, None)
+        self._devices.ended(
+            device,
+            verdict.reason,
+            now_s,
+            answered=outcome.answered,
+            broke=outcome.broke,
+            gained=verdict.got_s > 0,
+        )
         lane = self._lanes[outcome.gap.id]
         if lane.cancelled:
             for gap_id in outcome.pending_ids:
                 self._gap_waits[gap_id] = _Wait(float("inf"), verdict.reason, 1)
         elif verdict.follow is Follow.DEVICE_BACKOFF:
-            before = self._device_waits.get(device)
-            tries = before.tries + 1 if before and before.reason is verdict.reason else 1
-            delay_s = POLICY[verdict.reason].delay_s(tries)
-            self._device_waits[device] = _Wait(now_s + delay_s, verdict.reason, tries)
+            pass  # the device waits
         elif verdict.reason is Reason.STORAGE and lane.folder != self.room.renewed:
             for gap_id in outcome.pending_ids:
                 self._gap_waits[gap_id] = _Wait(now_s + LOCKED_S, verdict.reason, 1)
@@ -327,6 +364,8 @@ class Scheduler:
         else:
             for gap_id in outcome.pending_ids if own_folder else outcome.waiting_ids:
                 self._gap_waits[gap_id] = _Wait(now_s + outcome.delay_s, verdict.reason, outcome.tries)
+
+        self.pace(lane.fill.camera)
 
     def _stop_others(self, lane: _Lane | None) -> None:
         for other in self._lanes.values():

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     BAD_MEDIA = "bad_media"
     WRONG_FOOTAGE = "wrong_footage"
     INTERRUPTED = "interrupted"
+    LIVE_FALTERED = "live_faltered"
     DISK_FULL = "disk_full"
     STORAGE = "storage"
     NO_REPLAY_URL = "no_replay_url"
@@ -105,6 +106,8 @@ POLICY: dict[Reason, Policy] = {
     Reason.BAD_MEDIA: Policy(Counts.YES, Follow.GAP_BACKOFF, (30.0, 300.0)),
     Reason.WRONG_FOOTAGE: Policy(Counts.YES, Follow.GAP_BACKOFF, (30.0, 300.0)),
     Reason.INTERRUPTED: Policy(Counts.NO, Follow.ONLINE_EDGE, _doubling(2.0, 300.0)),
+    # At least; the device's pace (`live_first`) says how long it really waits.
+    Reason.LIVE_FALTERED: Policy(Counts.NO, Follow.DEVICE_BACKOFF, (60.0, 300.0)),
     Reason.DISK_FULL: Policy(Counts.NO, Follow.STOP_ALL, (30.0,)),
     Reason.STORAGE: Policy(Counts.NO, Follow.STOP_ALL, (30.0,)),
     Reason.NO_REPLAY_URL: Policy(Counts.NO, Follow.PARK_CAMERA),

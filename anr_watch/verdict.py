@@ -17,16 +17,22 @@ from anr_watch.states import POLICY, Follow, Presence, Reason, counts_as_attempt
 # Reasons for which the camera did answer, so that repeated failure means there is nothing to be had.
 _ANSWERED = frozenset({Reason.NO_FOOTAGE, Reason.STALLED, Reason.CUT_SHORT, Reason.BAD_MEDIA, Reason.WRONG_FOOTAGE})
 
+# A replay that breaks off before it reaches the gap says nothing about it, as with a camera that flaps; one that does
+# so again and again for over ten minutes (20 + 60 + 300 + 300 s) never will.
+PATIENCE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayEnd:
     """How the replay ended as far as the replay itself can tell.
 
-    `reason` is None when the source came to its end in order (window reached or end of stream).
+    `reason` is None when the source came to its end in order (window reached or end of stream). `reached` says that
+    it played up to where footage is missing: before that it cannot have said anything about it.
     """
 
     reason: Reason | None
     detail: str = ""
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ def judge(
     presence: Presence,
     settled_before: datetime | None = None,
     unreached: Collection[datetime] = (),
+    tries: int = 0,
+    went_away: bool = False,
 ) -> Verdict:
     """Return the verdict on one try.
 
@@ -78,6 +86,8 @@ def judge(
         presence: what is believed of the camera at the end of the try.
         settled_before: footage younger than this may not have been in the camera's storage yet.
         unreached: edges of the target whose recorded pictures what came is proved not to have reached.
+        went_away: somebody said during the try that the camera was gone.
+        tries: tries in a row before this one that ended for the same reason.
     """
     edges = [min(max(instant, row.start), row.end) for instant in unreached]
     remaining = still_missing(row, after, settled_before=settled_before, unreached=edges)
@@ -91,7 +101,11 @@ def judge(
         return Verdict(Reason.FILLED, end.detail, pieces, got_s, counts=False, failed=False, follow=Follow.NOTHING)
     # The target may reach a name step beyond the row, which is not the row's to miss.
     reason = _reason(min(target.end, row.end), in_target, end, presence, gained=got_s > 0)
+    if went_away and reason is Reason.NO_FOOTAGE and got_s == 0:
+        reason = Reason.INTERRUPTED  # what a camera says that goes away meanwhile is no answer
     counts = counts_as_attempt(reason, gained=got_s > 0)
+    if not end.reached and tries < PATIENCE:
+        counts = False
     if counts and reason not in _ANSWERED and attempts + 1 >= max_attempts:
         counts = False  # a camera that only ever refused us has not said that it has nothing
     failed = counts and reason in _ANSWERED and attempts + 1 >= max_attempts

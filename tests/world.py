@@ -6,6 +6,7 @@ is written by another process, the program is the installed one, the camera a re
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -210,6 +211,44 @@ class World:
         return count_frames(
             self.files(name), first=first, last=last, camera_number=self.cameras[name].spec.film.camera_number
         )
+
+    @contextlib.asynccontextmanager
+    async def recorder(self, name: str = "gate", *, segment_s: float = 2.0, status: bool = False):
+        """Record a camera live in a process of its own, in real time, as the kernel's ffmpeg does.
+
+        With `status` the kernel's words follow: `offline` when a session ends, `recording` at each new try.
+        """
+        url = self.folder / f"live-{name}"
+        url.write_text(self.cameras[name].url_live())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "anr_watch.demo.recorder", "--url-file", str(url), "--camera", name),
+            *("--recordings", str(self.recordings), "--segment-s", str(segment_s)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        states: list[str] = []
+        reader = asyncio.ensure_future(self._hear_recorder(process, name, states, status=status))
+        try:
+            await until(lambda: "recording" in states, "a live recording")
+            yield states
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), DEADLINE_S)
+            await reader
+
+    async def _hear_recorder(self, process, name: str, states: list[str], *, status: bool) -> None:
+        words = {"connecting": "recording", "offline": "offline"}
+        while line := await process.stdout.readline():
+            state = json.loads(line)["state"]
+            states.append(state)
+            if status and state in words:
+                self.kernel.set_status(name, words[state])
+
+    def live_files(self, name: str = "gate") -> list[Path]:
+        """Return the files that no fill wrote."""
+        ours = {Path(row[0]).name for row in self.kernel.execute("SELECT path FROM anr_segments")}
+        return [path for path in self.files(name) if path.name not in ours]
 
     # -- the program ------------------------------------------------------------------------------------------
 

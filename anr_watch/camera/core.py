@@ -17,6 +17,7 @@ from anr_watch.camera.film import Film, FilmSpec
 from anr_watch.camera.journal import Journal
 from anr_watch.camera.kinds import AudioKind
 from anr_watch.camera.storage import Storage
+from anr_watch.camera.strain import Strain
 from anr_watch.clock import Clock
 
 
@@ -81,6 +82,7 @@ class Core:
         self.storage.clock_offset_s = spec.clock_offset_s
         self.faults = Faults()
         self.journal = Journal(clock, spec.name)
+        self.strain = Strain(lambda: self.faults, clock.monotonic)
         self.peak_replays = 0
         self._replays: set[str] = set()
         self._lingering: list[float] = []

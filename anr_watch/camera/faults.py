@@ -37,6 +37,14 @@ class Scope(StrEnum):
     BOTH = "both"
 
 
+class Suffers(StrEnum):
+    """What becomes of the live stream while a replay is too much for the camera."""
+
+    NOT = ""
+    DROP = "drop"  # live connections end and new ones are refused
+    FALTER = "falter"  # live goes on, without the pictures of that time
+
+
 class Hang(StrEnum):
     """The request that is never answered, or at which the connection is reset."""
 
@@ -54,7 +62,7 @@ class Faults:
     """All off by default. Seconds of `*_after_s` are seconds of footage since the first picture sent.
 
     Faults may be changed while the camera runs; a stream that already plays keeps those it started with,
-    except `rate_bytes_s`, which counts at once. `hole` is relative to the start of the asked window.
+    except `rate_bytes_s` and `live_*`, which count at once. `hole` is relative to the start of the asked window.
     """
 
     refuse: bool = False
@@ -85,6 +93,8 @@ class Faults:
     end: End = End.BYE
     empty_window: bool = False
     rate_bytes_s: float = 0.0
+    live_suffers: Suffers = Suffers.NOT
+    live_limit_bytes_s: float = 0.0  # the replay rate from which live suffers; 0: from any replay
     corrupt: float = 0.0  # share of RTP packets in which one bit is flipped
     lose: float = 0.0  # share of RTP packets that are numbered but not sent
     corrupt_seed: int = 1  # for both
@@ -140,7 +150,7 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"no fault {name!r}; there are: {', '.join(_DEFAULTS)}")
     default = _DEFAULTS[name]
     try:
-        if value in (None, "") and (default is None or isinstance(default, Hang)):
+        if value in (None, "") and (default is None or isinstance(default, Hang | Suffers)):
             return default
         if name in _PAIRS:
             first, second = value.split(",") if isinstance(value, str) else value

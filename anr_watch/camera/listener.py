@@ -69,6 +69,13 @@ class Connection:
         while await self.reader.read(65536):
             pass
 
+    def narrow(self, size_bytes: int) -> None:
+        """Let the system take up little of what is written, so that a slow client is felt at once."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size_bytes)
+        self._writer.transport.set_write_buffer_limits(high=0)
+
     def fall_silent(self) -> None:
         """Send nothing more, but keep the connection."""
         self._silent = True

@@ -8,6 +8,7 @@ from typing import Final
 from anr_watch.camera.core import Core
 from anr_watch.camera.faults import Faults
 from anr_watch.camera.listener import Connection
+from anr_watch.camera.strain import SOCKET_BYTES
 
 _DRIP_S: Final = 0.05
 
@@ -30,6 +31,10 @@ class Outlet:
         self._drip_due_s = 0.0
         self.pictures = 0
         self.payload_bytes = 0
+        if not live:
+            core.strain.begin()
+            if core.strain.matters:
+                connection.narrow(SOCKET_BYTES)
 
     def elapsed_s(self, position: int) -> float:
         """Return seconds of footage from the first picture to `position`."""
@@ -95,10 +100,14 @@ class Outlet:
             await self._core.clock.sleep(self._drip_due_s - now_s)
         await self._connection.write(piece)
         self.payload_bytes += len(piece)
+        if not self._live:
+            self._core.strain.sent(len(piece))
         return len(piece)
 
     def over(self, reason: str) -> None:
         """Journal the end of the stream."""
+        if not self._live:
+            self._core.strain.end()
         self._core.journal.add(
             "last_byte",
             connection=self._connection.number,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from anr_watch.camera.core import Core
-from anr_watch.camera.faults import Faults
+from anr_watch.camera.faults import Faults, Suffers
 from anr_watch.camera.listener import Connection
 from anr_watch.camera.query import Target, Window, read_range, read_url
 from anr_watch.camera.rtp import RtpTrack
@@ -214,6 +214,8 @@ class RtspConnection:
                 return Reply(453)
             if target.window and not faults.empty_window and not self._core.storage.runs(target.window, faults):
                 return Reply(404)
+        if target.live and self._core.strain.suffers() is Suffers.DROP:
+            return Reply(503)
         film = self._core.film_shown(faults, live=target.live)
         await film.gop_soon(0)
         await asyncio.to_thread(self._core.tone.prepare)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Final
 
 from anr_watch.camera.core import Core
-from anr_watch.camera.faults import End, Faults, Reports
+from anr_watch.camera.faults import End, Faults, Reports, Suffers
 from anr_watch.camera.film import Picture
 from anr_watch.camera.kinds import AudioKind, VideoCodec
 from anr_watch.camera.listener import Connection
@@ -45,6 +45,8 @@ class Sender:
         self._tracks = tracks
         self._runs = runs
         self._faults = faults
+        self._live = live
+        self._suffering = False
         self._film = core.film_shown(faults, live=live)
         self._outlet = Outlet(core, connection, faults, live=live)
         self._report_due: int | None = None
@@ -70,9 +72,22 @@ class Sender:
                     return reason
                 self._jump_at(position)
                 await self._outlet.until_due(position)
+                if self._live and (lost := self._suffers(picture)) is not Suffers.NOT:
+                    if lost is Suffers.DROP:
+                        self._connection.cut()
+                        return "suffers"
+                    continue
                 await self._outlet.write(self._packets(position, await self._shown(position, picture)))
                 self._next = position + 1
         return await self._finish()
+
+    def _suffers(self, picture: Picture) -> Suffers:
+        """Return what a replay does to the live stream now; what faltered goes on with a key frame."""
+        lost = self._core.strain.suffers()
+        if (lost is not Suffers.NOT) is not self._suffering and (self._suffering is False or picture.key):
+            self._suffering = not self._suffering
+            self._core.journal.add("suffers" if self._suffering else "recovers", connection=self._connection.number)
+        return Suffers.FALTER if self._suffering and lost is Suffers.NOT else lost
 
     async def _shown(self, position: int, picture: Picture) -> Picture:
         """Return the picture, or the other film's from the first group on that begins after the change."""

@@ -57,6 +57,11 @@ ADVICE: dict[Reason, Advice] = {
         "interrupted, because the camera went away or anr-watch was stopped",
         "nothing: it is tried again when the camera is back or anr-watch runs",
     ),
+    Reason.LIVE_FALTERED: Advice(
+        "live recording faltered while the camera replayed, so the replay was ended",
+        "nothing: it is asked again later and slower (see `slowed` in: anr-watch status --json); max_mb_s for this "
+        "camera keeps it from happening, a fixed cable instead of a weak radio link often cures it",
+    ),
     Reason.DISK_FULL: Advice(
         "no room in the recordings folder",
         "free space or lower [recordings] min_free_mb; fills go on by themselves once there is room",

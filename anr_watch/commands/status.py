@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import shutil
 import sys
-from collections.abc import Mapping
 from datetime import timedelta
 
 from anr_watch.clock import Clock, SystemClock
@@ -21,7 +20,7 @@ from anr_watch.errors import AnrWatchError, ReplayRefused, StorageError
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.holding import not_mounted
 from anr_watch.footage.names import NamePattern
-from anr_watch.model import Camera, DeviceClock, Window
+from anr_watch.model import Camera, Window
 from anr_watch.replay.urls import device_of
 from anr_watch.store import StatusRow
 
@@ -107,7 +106,8 @@ async def _look(settings: Settings, clock: Clock) -> View:
         now = clock.now()
         root = settings.recordings.path.absolute()
         trouble = trouble or not_mounted(root, await store.recordings_home(root))
-        rows, clocks = await store.status_rows(), await store.clocks()
+        rows, clocks, paces = await store.status_rows(), await store.clocks(), await store.paces()
+        devices = {row.camera.id: _device(row.camera) for row in rows}
         day = Window(now - timedelta(hours=HOURS), now)
         return View(
             now=now,
@@ -115,7 +115,8 @@ async def _look(settings: Settings, clock: Clock) -> View:
             prepared=store.prepared,
             cameras=rows,
             lanes={lane.camera_id: lane for lane in await lanes(store, [row.camera.id for row in rows], day)},
-            clocks={row.camera.id: known for row in rows if (known := _clock_of(row.camera, clocks)) is not None},
+            clocks={id_: found for id_, device in devices.items() if (found := clocks.get(device)) and found.samples},
+            paces={id_: pace for id_, device in devices.items() if (pace := paces.get(device))},
             waiting_messages=await store.outbox_depth(),
             daemon=daemon_on(settings.recordings.path),
             free_mb=free_mb,
@@ -123,13 +124,12 @@ async def _look(settings: Settings, clock: Clock) -> View:
         )
 
 
-def _clock_of(camera: Camera, clocks: Mapping[str, DeviceClock]) -> DeviceClock | None:
-    """Return the measured clock of the device that is asked for a camera's footage."""
+def _device(camera: Camera) -> str:
+    """Return the device that is asked for a camera's footage, empty if there is nothing to ask."""
     try:
-        clock = clocks.get(str(device_of(camera)))
-    except ReplayRefused:  # nothing to ask: no device
-        return None
-    return clock if clock is not None and clock.samples else None
+        return str(device_of(camera))
+    except ReplayRefused:
+        return ""
 
 
 def _facts(view: View, settings: Settings) -> dict[str, object]:
@@ -147,12 +147,12 @@ def _facts(view: View, settings: Settings) -> dict[str, object]:
         "mqtt": {"host": mqtt.host, "port": mqtt.port, "waiting": view.waiting_messages} if mqtt.host else None,
         "pending_gaps": sum(row.pending_gaps for row in view.cameras),
         "missing_s": round(sum(row.missing_s for row in view.cameras), 3),
-        "cameras": [_camera_facts(row, view.clocks.get(row.camera.id)) for row in view.cameras],
+        "cameras": [_camera_facts(row, view) for row in view.cameras],
     }
 
 
-def _camera_facts(row: StatusRow, clock: DeviceClock | None) -> dict[str, object]:
-    parked = row.parked
+def _camera_facts(row: StatusRow, view: View) -> dict[str, object]:
+    parked, clock, pace = row.parked, view.clocks.get(row.camera.id), view.paces.get(row.camera.id)
     return {
         "camera": row.camera.id,
         "name": clean(row.camera.name),
@@ -172,6 +172,14 @@ def _camera_facts(row: StatusRow, clock: DeviceClock | None) -> dict[str, object
             "measured_at": instant(clock.measured_at),
         }
         if clock
+        else None,
+        "slowed": {
+            "max_bytes_s": round(pace.max_bytes_s),
+            "falters": pace.falters,
+            "faltered_at": instant(pace.faltered_at),
+            "next_at": instant(pace.next_at),
+        }
+        if pace
         else None,
         "running": attempt_facts(row.running),
         "last": attempt_facts(row.last),

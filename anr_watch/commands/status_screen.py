@@ -13,6 +13,7 @@ from anr_watch.commands.screen import clean, length, painted_bar, second, size, 
 from anr_watch.config import Settings
 from anr_watch.drawing.bar import bar, legend
 from anr_watch.drawing.lanes import Lane
+from anr_watch.live_first import Pace
 from anr_watch.model import Attempt, DeviceClock, Window
 from anr_watch.states import Reason
 from anr_watch.store import Mode, StatusRow
@@ -34,6 +35,7 @@ class View:
     cameras: Sequence[StatusRow]
     lanes: Mapping[str, Lane]  # by camera, the last hours
     clocks: Mapping[str, DeviceClock]  # by camera
+    paces: Mapping[str, Pace]  # by camera whose live recording faltered
     waiting_messages: int
     daemon: Daemon
     free_mb: float | None
@@ -121,6 +123,10 @@ def _doing(row: StatusRow, view: View) -> str:
         return progress_words(row.running, view.now)
     if row.parked is not None:
         return f"parked: {row.parked.reason}"
+    pace = view.paces.get(row.camera.id)
+    if pace is not None and row.pending_gaps and pace.next_at > view.now:
+        wait_s = (pace.next_at - view.now).total_seconds()
+        return f"live comes first: waits {length(wait_s)}, then {size(pace.max_bytes_s)}/s"
     return "waiting" if row.pending_gaps else "-"
 
 

@@ -58,6 +58,8 @@ class FillSettings:
     register_gaps: bool = True
     kernel_events: bool = True
     unproved: Unproved = "keep"
+    live_silence_s: float = 5.0  # 0: off
+    live_wait_s: float = 60.0
     stop_grace_s: float = 5.0
 
 

@@ -28,6 +28,8 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "fills.max_request_s": (1, 86_400),
     "fills.connect_timeout_s": (0.1, 300),
     "fills.stall_timeout_s": (0.1, 300),
+    "fills.live_silence_s": (0, 600),
+    "fills.live_wait_s": (1, 3600),
     "fills.stop_grace_s": (0, 300),
     "watch.step_ms": (1, 1000),
     "watch.debounce_ms": (1, 10_000),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from anr_watch.errors import ReplayRefused, StorageError
 from anr_watch.filling.listening import Listening
+from anr_watch.filling.pacing import cap_of
 from anr_watch.filling.placing import Placing
 from anr_watch.filling.tools import Tools, Underway
 from anr_watch.joins import approach, clocks, guesses
@@ -28,6 +29,9 @@ from anr_watch.states import Reason
 from anr_watch.verdict import ReplayEnd
 
 LOG = logging.getLogger("anr_watch.fill")
+
+# A camera's footage may end this long before the gap, because what it had not written yet was lost with its power.
+BEFORE_GAP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class Asking:
             until=underway.until,
             now=tools.clock.now(),
         )
+        cap = cap_of(tools, camera)
         asked = _all_readings(opened, guess, windows.asked)
         self._around = asked is not None
         if asked is not None:
@@ -217,8 +222,9 @@ class Asking:
             audio=camera.record_audio,
             connect_timeout_s=fills.connect_timeout_s,
             stall_timeout_s=fills.stall_timeout_s,
-            max_bytes_s=options.max_mb_s * 1e6,
-            transport=options.transport,
+            max_bytes_s=cap,
+            # Without TCP's window there is nothing that slows a camera down: what is not read would be lost.
+            transport="tcp" if cap and options.transport == "udp" else options.transport,
             tls_verify=options.tls_verify,
             tls_ca_file=options.tls_ca_file.absolute() if options.tls_ca_file else None,
         )
@@ -227,12 +233,23 @@ class Asking:
         if ended.cause is End.STOPPED or self.listening.stopping:
             return ReplayEnd(Reason.INTERRUPTED, ended.detail or "stopped")
         if isinstance(ended.cause, Reason):
-            return ReplayEnd(ended.cause, ended.detail)
+            # A stall takes long enough for somebody to say that the camera is gone, if it is.
+            reached = ended.cause is not Reason.CUT_SHORT or self._reached(ended)
+            return ReplayEnd(ended.cause, ended.detail, reached=reached)
         if self.placing.rejected:
             return ReplayEnd(Reason.BAD_MEDIA, self.placing.rejected)
         if self.placing.placed and self._underway.attempt.suspect:
             return ReplayEnd(None, self._suspect_kept())
+        if ended.cause is End.EOF and not self._reached(ended):
+            return ReplayEnd(Reason.CUT_SHORT, f"{ended.detail} before the gap", reached=False)
         return ReplayEnd(None, ended.detail)
+
+    def _reached(self, ended: Ended) -> bool:
+        """Say whether the replay came to where footage is missing, or as near as a camera's last pictures may be."""
+        if ended.played_until is None:
+            return not ended.bytes
+        near_s = min(BEFORE_GAP_S, self._underway.camera.options.margin_s / 2)
+        return ended.played_until >= self._underway.target.start - timedelta(seconds=near_s)
 
     def _suspect_kept(self) -> str:
         """Say that footage was kept that is not proved to be the right one; return it in words."""

@@ -16,6 +16,7 @@ from anr_watch.config import Settings
 from anr_watch.errors import StorageError, StoreUnavailable
 from anr_watch.footage.folder import Recordings
 from anr_watch.joins.neighbours import Neighbours
+from anr_watch.live_first import Pace
 from anr_watch.log import Repeated
 from anr_watch.model import Attempt, Camera, Gap, Window
 from anr_watch.replay.process import Workers
@@ -51,6 +52,8 @@ class Tools:
     at_step: Callable[[Step], None] = lambda _step: None
     # Time beside files of ours, by camera, in which exact joins proved that no picture is missing; rows may overlap.
     proved: dict[str, deque[Window]] = field(default_factory=dict)
+    # How fast devices may be asked, by `host:port`; those not there have no cap but the configured one.
+    paces: dict[str, Pace] = field(default_factory=dict)
 
     async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the database takes it: what is on disk must not stay without its row."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from anr_watch.instants import format_instant
+from anr_watch.live_first import Pace
 from anr_watch.log import one_line, redact
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Window
 from anr_watch.mqtt.shapes import (
@@ -27,6 +28,7 @@ from anr_watch.mqtt.shapes import (
     GapDetected,
     JoinData,
     LastFill,
+    PaceState,
     SpanData,
 )
 from anr_watch.mqtt.topics import Topics
@@ -123,6 +125,16 @@ class Announcer:
         }
         return self._camera_event("camera.clock_corrected.v1", camera_id, at, data)
 
+    def camera_slowed(self, camera_id: str, *, at: datetime, pace: Pace, why: str) -> tuple[Message, ...]:
+        """Tell that live recording faltered while the camera replayed, so that it is asked later and slower."""
+        data: CameraData = {
+            "device": pace.device,
+            "detail": _clean(why),
+            "max_bytes_s": round(pace.max_bytes_s),
+            "next_at": _time(pace.next_at),
+        }
+        return self._camera_event("camera.slowed.v1", camera_id, at, data)
+
     def camera_state(
         self,
         camera_id: str,
@@ -136,6 +148,7 @@ class Announcer:
         held: str = "",
         paused: bool = False,
         clock: DeviceClock | None = None,
+        pace: Pace | None = None,
     ) -> tuple[Message, ...]:
         """Return the retained snapshot of a camera; see `shapes.CameraState`."""
         state: CameraState = {
@@ -150,6 +163,7 @@ class Announcer:
             "held": _clean(held) or None,
             "paused": paused,
             "clock": _clock(clock) if clock else None,
+            "slowed": _pace(pace) if pace else None,
             "updated_at": _time(at),
         }
         return self._retained(self.topics.state(camera_id), state)
@@ -323,6 +337,15 @@ def _clock(clock: DeviceClock) -> ClockState:
         "spread_s": round(clock.spread_s, 3),
         "samples": clock.samples,
         "measured_at": _time(clock.measured_at),
+    }
+
+
+def _pace(pace: Pace) -> PaceState:
+    return {
+        "max_bytes_s": round(pace.max_bytes_s),
+        "falters": pace.falters,
+        "faltered_at": _time(pace.faltered_at),
+        "next_at": _time(pace.next_at),
     }
 
 

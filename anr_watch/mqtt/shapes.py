@@ -76,6 +76,7 @@ class CameraData(TypedDict):
     """`camera.*.v1`: `source` for online and offline, `reason` and `detail` for parked, the rest for clock_corrected.
 
     `offset_s` is the camera's clock minus the recorder's as measured now, `before_s` what was believed until now.
+    `slowed` has `device`, `detail` (what became of live), `max_bytes_s` (0: no cap any more) and `next_at`.
     """
 
     source: NotRequired[str]
@@ -84,6 +85,8 @@ class CameraData(TypedDict):
     device: NotRequired[str]
     offset_s: NotRequired[float]
     before_s: NotRequired[float]
+    max_bytes_s: NotRequired[float]
+    next_at: NotRequired[str]
 
 
 class ClockState(TypedDict):
@@ -93,6 +96,15 @@ class ClockState(TypedDict):
     spread_s: float
     samples: int
     measured_at: str
+
+
+class PaceState(TypedDict):
+    """How slowly the camera's device is asked since live recording faltered, how often it did, when not before."""
+
+    max_bytes_s: float
+    falters: int
+    faltered_at: str
+    next_at: str
 
 
 class CurrentFill(TypedDict):
@@ -120,6 +132,8 @@ class CameraState(TypedDict):
 
     `parked` is the reason nothing is asked of the camera, or null; `held` says in one line why nothing is filled of
     any camera (recordings folder gone, disk full), or null.
+
+    `slowed` is null as long as live recording has not faltered while the camera's device replayed.
     """
 
     camera: str
@@ -133,6 +147,7 @@ class CameraState(TypedDict):
     held: str | None
     paused: bool
     clock: ClockState | None
+    slowed: PaceState | None
     updated_at: str
 
 

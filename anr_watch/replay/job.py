@@ -166,6 +166,7 @@ class Ended:
     seconds: float = 0.0  # wall time from the request to the end
     until: datetime | None = None  # end of the newest picture written
     status: int | None = None
+    played_until: datetime | None = None  # the newest picture that came, wanted or not
 
 
 Event = Opened | SegmentReady | Progress | Jump | Joined | Ended

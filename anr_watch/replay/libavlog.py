@@ -13,6 +13,7 @@ import re
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import av
@@ -32,8 +33,9 @@ class LibavLog(logging.Handler):
         strayed: where the camera wanted to lead us; empty as long as it did not.
     """
 
-    def __init__(self, scheme: str, host: str) -> None:
+    def __init__(self, scheme: str, host: str, on_connected: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._on_connected = on_connected
         self.lines: deque[str] = deque(maxlen=_LOG_LINES)
         self.connected = False
         self.strayed = ""
@@ -56,6 +58,7 @@ class LibavLog(logging.Handler):
                 self._hold(f"{scheme}:" if scheme.isalnum() else "something else")
         if _CONNECTED in text:
             self.connected = True
+            self._on_connected()
         elif record.levelno >= logging.WARNING or "attempt" in text:
             self.lines.append(text)
 

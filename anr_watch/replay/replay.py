@@ -92,6 +92,7 @@ class Replay:
         self._writer: SegmentWriter | None = None
         self._files = 0
         self._came = 0
+        self._played: int | None = None
         self._connected_at: float | None = None
         self._progress_at = self._started = monotonic()
 
@@ -161,6 +162,8 @@ class Replay:
                 self._keep(ordered)
 
     def _keep(self, item: Placed | Break) -> None:
+        if isinstance(item, Placed) and item.unit.video:
+            self._played = item.pts if self._played is None else max(self._played, item.pts)
         joining = self._joining
         if joining is not None:
             for joined in joining.see(item):
@@ -349,6 +352,7 @@ class Replay:
             seconds=round(self._monotonic() - self._started, 6),
             until=self._until(),
             status=over.status,
+            played_until=None if self._played is None else self._instant(self._played),
         )
 
     def _join_up(self, over: Over) -> Over:

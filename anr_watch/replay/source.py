@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _AUTHORITIES: Final = [
 _SENDER_REPORT: Final = struct.Struct("=I4xQI")  # AVRTCPSenderReport: ssrc, NTP time, RTP time, ...
 _PRODUCER_TIME: Final = struct.Struct("=q")  # AVProducerReferenceTime: microseconds since 1970, ...
 _NTP_UNIX_S: Final = 2_208_988_800  # seconds from 1900 to 1970
+_BUFFERED_S: Final = 0.25  # of what may come under a cap
+_BUFFERED_BYTES: Final = (8_192, 262_144)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class LibavSource:
         self._scheme = parts.scheme.lower()
         self._monotonic = monotonic
         self._redact = Redaction(self._url)
-        self._log = LibavLog(self._scheme, parts.hostname or "")
+        self._log = LibavLog(self._scheme, parts.hostname or "", self._narrow)
         self._container: InputContainer | None = None
         self._scales: dict[int, tuple[int, int, bool]] = {}
         self._codec = ""
@@ -179,6 +182,7 @@ class LibavSource:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceFailed(self._failure(error, self._monotonic() - asked_at, patience_s)) from None
         self._container = container
+        self._narrow()
         if self._scheme in RTSP_SCHEMES:  # HTTP connects anew in the middle, and that must be seen
             av.logging.set_level(av.logging.WARNING)
         return self._playing(container)
@@ -206,6 +210,23 @@ class LibavSource:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def _narrow(self) -> None:
+        """Under a cap, let the system take up little that we have not read: the camera is to feel the cap.
+
+        A socket's buffer grows to 6 MB where a reader is slow, which a camera fills as fast as it can. This process
+        has no connection but the camera's.
+        """
+        if self._job.max_bytes_s <= 0:
+            return
+        size = round(min(max(self._job.max_bytes_s * _BUFFERED_S, _BUFFERED_BYTES[0]), _BUFFERED_BYTES[1]))
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if not str(link.readlink()).startswith("socket:"):
+                    continue
+                with socket.socket(fileno=os.dup(int(link.name))) as copy:
+                    if copy.family in (socket.AF_INET, socket.AF_INET6) and copy.type == socket.SOCK_STREAM:
+                        copy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def _options(self) -> dict[str, str]:
         job = self._job

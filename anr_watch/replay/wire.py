@@ -252,6 +252,7 @@ _EVENT_FIELDS: Final[dict[type[Event], dict[str, Callable[[object], object]]]] =
         "seconds": _positive,
         "until": _instant_or_none,
         "status": _status,
+        "played_until": _instant_or_none,
     },
 }
 _JOB_FIELDS: Final[dict[str, Callable[[object], object]]] = {

@@ -132,6 +132,20 @@ _OWN_3 = (
     "ALTER TABLE anr_attempts ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0",  # 0 or 1
 )
 
+# How fast devices may be asked since live recording faltered while they replayed.
+_OWN_4 = (
+    """
+    CREATE TABLE anr_paces (
+        device          TEXT PRIMARY KEY,  -- host:port that is asked
+        max_bytes_s     REAL NOT NULL,     -- cap of a replay, bytes per second
+        ceiling_bytes_s REAL NOT NULL,     -- the rate at which live faltered last
+        falters         INTEGER NOT NULL,  -- falterings in a row, less the requests without one since
+        faltered_at     TEXT NOT NULL,     -- the last one
+        next_at         TEXT NOT NULL      -- the device is not asked before
+    ) WITHOUT ROWID
+    """,
+)
+
 # The tables of the contract under the kernel's names, so that one set of queries serves both modes.
 # Secrets of config.toml are never stored: `username`, `password` and the template stay NULL.
 _STANDALONE_1 = (
@@ -219,7 +233,7 @@ _STANDALONE_1 = (
     """,
 )
 
-OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1, _OWN_2, _OWN_3)
+OWN_MIGRATIONS: tuple[tuple[str, ...], ...] = (_OWN_1, _OWN_2, _OWN_3, _OWN_4)
 STANDALONE_MIGRATIONS: tuple[tuple[str, ...], ...] = (_STANDALONE_1,)
 
 

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from anr_watch.clock import Clock
 from anr_watch.errors import StorageError
+from anr_watch.live_first import Pace
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Segment, Window
 from anr_watch.states import FillState, Presence, Reason
-from anr_watch.store import attempts, clocks, gaps, outbox, people, reading, schema, segment_rows, settling
+from anr_watch.store import attempts, clocks, gaps, outbox, paces, people, reading, schema, segment_rows, settling
 from anr_watch.store.connection import Reader, Session, Work, Writer
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
@@ -423,6 +424,26 @@ class Store:
     async def note(self, key: str, value: str) -> None:
         """Note a short text that has to survive a restart."""
         await self._write(lambda session: schema.note(session, key, value))
+
+    # ---- paces
+
+    async def paces(self) -> dict[str, Pace]:
+        """Return how fast devices may be asked, by device as `host:port`; those not there have no cap."""
+        return await self._reader.read(paces.known) if self.prepared else {}
+
+    async def save_pace(
+        self, device: str, pace: Pace | None, camera_id: str, announce: Announce | None = None
+    ) -> None:
+        """Note a device's pace (None: no cap any more), with messages about the camera in the same transaction."""
+
+        async def work(session: Session) -> None:
+            if pace is None:
+                await paces.forget(session, device)
+            else:
+                await paces.save(session, pace)
+            await self._announce(session, camera_id, announce)
+
+        await self._write(work)
 
     # ---- outbox
 

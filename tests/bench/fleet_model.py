@@ -142,6 +142,7 @@ class SimulatedFill:
             delay_s=POLICY[verdict.reason].delay_s(tries) if verdict.follow is not Follow.NOTHING else 0.0,
             tries=tries,
             answered=answered,
+            broke=end.reason is Reason.CUT_SHORT,
         )
 
 
@@ -167,9 +168,10 @@ class Node:
                 max_gap_hours=self.limits.max_gap_hours,
                 parallel=self.limits.parallel,
                 max_request_s=self.limits.max_request_s,
+                live_silence_s=0.0,  # the model has no live recordings
             )
         )
-        tools = SimpleNamespace(settings=settings, clock=clock)
+        tools = SimpleNamespace(settings=settings, clock=clock, paces={})
         async with asyncio.TaskGroup() as group:
             self.scheduler = Scheduler(
                 tools,
@@ -195,7 +197,7 @@ class Node:
         """An online message: the outage becomes a row, waits for the camera end."""
         self.fleet.publish(3)  # the message itself, camera.online, gap.detected
         self.gaps[outage.id] = outage
-        self.scheduler.online_edge(camera)
+        self.scheduler.online_edge(camera, "mqtt")
         self._changed.set()
 
     def settle(self, gap: Gap, verdict: Verdict, got: Sequence[Window]) -> list[Gap]:

@@ -310,3 +310,56 @@ def test_an_error_of_the_body_stays_what_it_is():
 
     with pytest.raises(LookupError, match="mine"):
         asyncio.run(main())
+
+
+class Strained:
+    """A camera with live and replay viewers of half a second of footage at a time, 250 kB/s, replayed at 8x."""
+
+    SPEC = CameraSpec(film=FilmSpec(bitrate_bps=2_000_000), replay_speed=8.0)
+
+    @staticmethod
+    async def watch_both(camera, live_s):
+        """Watch live while a replay plays; return the numbers of live pictures and whether live was cut."""
+        client = await BareClient.connect(camera.rtsp_port)
+        url = f"rtsp://127.0.0.1:{camera.rtsp_port}/Streaming/tracks/101?starttime={START}&endtime={END}"
+        since = len(camera.journal)
+        await client.start(url)
+        await camera.wait_for("suffers", live_s, since=since)
+        return client
+
+
+def test_live_is_cut_and_refused_while_a_replay_is_too_fast():
+    async def main():
+        async with SimulatedCamera(Strained.SPEC, TestClock()) as camera:
+            camera.faults.update({"live_suffers": "drop", "live_limit_bytes_s": 500_000})
+            live = asyncio.ensure_future(asyncio.to_thread(play, camera.url_live(), read_timeout_s=3.0))
+            await camera.wait_for(lambda entry: entry.kind == "first_byte" and entry.detail["live"], 5)
+            client = await Strained.watch_both(camera, 5)
+            ended = await camera.wait_for(lambda entry: entry.kind == "last_byte" and entry.detail["live"], 5)
+            refused = await asyncio.to_thread(play, camera.url_live(), read_timeout_s=1.0)
+            await client.close()
+            await live
+            return ended.detail["reason"], refused.error
+
+    reason, error = asyncio.run(main())
+    assert reason == "suffers"
+    assert isinstance(error, av.HTTPServerError)
+
+
+def test_live_falters_from_any_replay_and_goes_on_after_it():
+    async def main():
+        async with SimulatedCamera(Strained.SPEC, TestClock()) as camera:
+            camera.faults.update({"live_suffers": "falter"})
+            live = asyncio.ensure_future(
+                asyncio.to_thread(play, camera.url_live(), read_timeout_s=5.0, packets=15 * 4)
+            )
+            await camera.wait_for(lambda entry: entry.kind == "first_byte" and entry.detail["live"], 5)
+            client = await Strained.watch_both(camera, 5)
+            await client.close()
+            await camera.wait_for("recovers", 5)
+            return await live
+
+    got = asyncio.run(main())
+    lost = [b - a - 1 for a, b in pairwise(got.numbers) if b - a > 1]
+    assert len(lost) == 1
+    assert len(got.numbers) > 15

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anr_watch.instants import parse_instant
+from anr_watch.live_first import Pace
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Message, Window
 from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.states import Presence, Reason
@@ -37,6 +38,7 @@ ENDED = dataclasses.replace(
     suspect=True,
 )
 CLOCK = DeviceClock("10.0.0.1:554", 7200.25, 0.5, NOW, 3, "join")
+PACE = Pace("10.0.0.1:554", 250_000.4, 2_000_000.0, 1, NOW, NOW + timedelta(seconds=60))
 FILLED = Window(WINDOW.start, WINDOW.start + timedelta(seconds=60))
 MISSING = Window(FILLED.end, WINDOW.end)
 TELL = Announcer("nvr1")
@@ -62,6 +64,7 @@ def all_events(tell: Announcer = TELL) -> list[tuple[Message, ...]]:
         tell.camera_parked("cam_1", at=NOW, reason=Reason.UNAUTHORIZED, detail="401"),
         tell.camera_unparked("cam_1", at=NOW),
         tell.clock_corrected("cam_1", at=NOW, clock=CLOCK, before_s=0.0),
+        tell.camera_slowed("cam_1", at=NOW, pace=PACE, why="live recording stood still for 6.1 s"),
     ]
 
 
@@ -184,6 +187,7 @@ def test_the_state_of_a_camera():
         held="disk_full: 3 MB free",
         paused=True,
         clock=CLOCK,
+        pace=PACE,
     )
     assert messages[0].retain
     assert messages[0].topic == "anr-watch/nvr1/camera/cam_1/state"
@@ -209,6 +213,12 @@ def test_the_state_of_a_camera():
         "parked": "bad_config",
         "held": "disk_full: 3 MB free",
         "paused": True,
+        "slowed": {
+            "max_bytes_s": 250_000,
+            "falters": 1,
+            "faltered_at": "2026-06-13T12:00:00Z",
+            "next_at": "2026-06-13T12:01:00Z",
+        },
         "clock": {"offset_s": 7200.25, "spread_s": 0.5, "samples": 3, "measured_at": "2026-06-13T12:00:00Z"},
         "updated_at": "2026-06-13T12:00:00Z",
     }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from anr_watch.model import Window, merge, total_s
 from anr_watch.states import Follow, Presence, Reason
-from anr_watch.verdict import ReplayEnd, judge
+from anr_watch.verdict import PATIENCE, ReplayEnd, judge
 
 T0 = datetime(2026, 6, 13, 12, tzinfo=UTC)
 
@@ -91,6 +91,21 @@ def test_wrong_credentials_count_but_never_use_up_the_last_attempt():
 def test_a_stall_of_a_camera_that_is_gone_is_no_fault_of_the_replay():
     assert verdict([(0, 9)], reason=Reason.STALLED, presence=Presence.OFFLINE).reason is Reason.INTERRUPTED
     assert verdict([(0, 9)], reason=Reason.STALLED, presence=Presence.UNKNOWN).reason is Reason.STALLED
+
+
+def test_a_replay_that_breaks_off_before_the_gap_says_nothing_about_it():
+    short = {"before": [], "after": [], "attempts": 2, "max_attempts": 3, "presence": Presence.ONLINE}
+    end = ReplayEnd(Reason.CUT_SHORT, reached=False)
+    assert not judge(w(0, 60), w(0, 60), end=end, tries=PATIENCE - 1, **short).counts
+    tired = judge(w(0, 60), w(0, 60), end=end, tries=PATIENCE, **short)
+    assert (tired.counts, tired.failed) == (True, True)
+
+
+def test_what_a_camera_says_that_goes_away_meanwhile_is_no_answer():
+    gone = {"attempts": 2, "max_attempts": 3, "presence": Presence.OFFLINE, "went_away": True}
+    for end in (ReplayEnd(None), ReplayEnd(Reason.NO_FOOTAGE)):
+        result = judge(w(0, 60), w(0, 60), before=[], after=[], end=end, **gone)
+        assert (result.reason, result.counts, result.failed) == (Reason.INTERRUPTED, False, False)
 
 
 def test_the_part_that_was_not_asked_for_yet_waits_for_nothing():
