@@ -7,6 +7,8 @@ import asyncio
 import random
 from dataclasses import replace
 
+import pytest
+
 from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.film import FilmSpec
 from anr_watch.camera.listener import Drop
@@ -14,6 +16,8 @@ from anr_watch.flapping import HOLDS_S
 from anr_watch.states import POLICY, Reason
 from tests.broker import Broker, Observer
 from tests.world import World, until
+
+pytestmark = pytest.mark.timeout(180)  # 10 to 25 s each on a machine with nothing else to do
 
 
 def settings(port: int) -> str:

@@ -17,6 +17,8 @@ from anr_watch.live_watch import LOOK_S
 from tests.broker import Broker, Observer
 from tests.world import World, until
 
+pytestmark = pytest.mark.timeout(180)  # 10 to 25 s each on a machine with nothing else to do
+
 LIVE_BYTES_S = 250_000
 FPS = 15
 SEGMENT_S = 2.0
