@@ -192,6 +192,7 @@ EVENTS: dict[str, type] = {
     "camera.parked.v1": CameraData,
     "camera.unparked.v1": CameraData,
     "camera.clock_corrected.v1": CameraData,
+    "camera.slowed.v1": CameraData,
 }
 SAYS: dict[str, str] = {
     "gap.detected.v1": "Footage is missing; a row was registered.",
@@ -205,4 +206,5 @@ SAYS: dict[str, str] = {
     "camera.parked.v1": "The camera is not asked any more until somebody changes something.",
     "camera.unparked.v1": "The camera is asked again.",
     "camera.clock_corrected.v1": "The camera's clock is off by something else than was believed.",
+    "camera.slowed.v1": "Live recording faltered while the camera replayed: it is asked later and slower.",
 }
