@@ -10,6 +10,7 @@ import jsonschema
 import orjson
 import pytest
 
+from anr_watch.live_first import Pace
 from anr_watch.model import Attempt, CameraFacts, DeviceClock, Gap, Window
 from anr_watch.mqtt import asyncapi, commands, events, schema, shapes
 from anr_watch.states import Presence, Reason
@@ -21,6 +22,7 @@ GAP = Gap("gap_1", "gate", WINDOW, "", "")
 ATTEMPT = Attempt(id="att_1", gap_id="gap_1", camera_id="gate", number=1, window=WINDOW, started_at=T0, wanted_s=90.0)
 ENDED = replace(ATTEMPT, ended_at=T0, reason=Reason.CUT_SHORT, got_s=60.0, speed=8.0, next_at=T0, join_head="exact")
 CLOCK = DeviceClock("10.0.0.5:554", 3.2, 0.01, T0, 4, "join")
+PACE = Pace("10.0.0.1:554", 250_000.0, 2_000_000.0, 1, T0, T0)
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
@@ -61,6 +63,7 @@ def told():
     yield from say.camera_parked("gate", at=T0, reason=Reason.UNAUTHORIZED, detail="401")
     yield from say.camera_unparked("gate", at=T0)
     yield from say.clock_corrected("gate", at=T0, clock=CLOCK, before_s=0.0)
+    yield from say.camera_slowed("gate", at=T0, pace=PACE, why="live recording stood still for 6.1 s")
 
 
 def test_every_event_fits_its_schema_and_every_type_is_described():
