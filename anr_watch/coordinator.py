@@ -121,6 +121,16 @@ class Coordinator:
         """What goes out."""
         return self._tools.announcements
 
+    @property
+    def presences(self) -> Mapping[str, Presence]:
+        """What is believed of each camera."""
+        return {camera_id: self._book.presence(camera_id) for camera_id in self.cameras}
+
+    @property
+    def parked(self) -> Mapping[str, Reason]:
+        """Why cameras are not asked any more."""
+        return {camera_id: parked.reason for camera_id, parked in self._parked.items()}
+
     # -- hints ------------------------------------------------------------------------------------------------
 
     def wake(self, why: str) -> None:

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -34,6 +34,8 @@ from anr_watch.footage.indexer import Indexer
 from anr_watch.footage.names import NamePattern
 from anr_watch.introducing import Introduction
 from anr_watch.log import Repeated
+from anr_watch.metrics.endpoint import Endpoint
+from anr_watch.metrics.figures import Figures
 from anr_watch.mqtt.events import Announcer, Silent
 from anr_watch.mqtt.session import Handlers, Session
 from anr_watch.presence import PresenceBook
@@ -79,6 +81,7 @@ async def open_engine(
     *,
     silent: bool = False,
     held: Callable[[Store], Awaitable[str]] | None = None,
+    figures: Figures | None = None,
 ) -> AsyncIterator[Engine]:
     """Open the database, for this process alone, and start the loop.
 
@@ -89,6 +92,7 @@ async def open_engine(
         workers: started replay workers.
         silent: write nothing for the broker.
         held: takes the lock on the recordings and says why they cannot be used, if so; None: the caller has it.
+        figures: where ended fills are counted; None: nowhere that anybody reads.
 
     Raises:
         InUse: another anr-watch works on the database.
@@ -114,6 +118,7 @@ async def open_engine(
             recordings=recordings,
             workers=workers,
             announcements=Announcements(announcer, book, clock),
+            figures=figures or Figures(),
         )
         interrupted = await store.interrupt_open_attempts(tools.announcements.fill_interrupted)
         if interrupted:
@@ -152,7 +157,10 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
     Raises:
         StorageError: another anr-watch holds the recordings, or the folder cannot be used.
         ContractError: the database is not one we can work beside.
+        AnrWatchError: the metrics cannot be offered as configured.
     """
+    figures = Figures()
+    endpoint = Endpoint(figures, clock) if settings.metrics.listen else None
     recordings = Recordings(settings.recordings.path, NamePattern(settings.recordings.name_pattern), clock)
     holding = Holding(recordings)
     try:
@@ -161,7 +169,8 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
         async with Workers() as workers:
             with _stopped_by_signals():
                 await _warm_up(workers)
-                await _Daemon(settings, clock, recordings, holding, workers).run()
+                daemon = _Daemon(settings, clock, recordings, holding, workers, figures=figures, endpoint=endpoint)
+                await _offering(endpoint, settings.metrics.listen, daemon.run())
     finally:
         holding.release()
     LOG.info("stopped")
@@ -180,6 +189,20 @@ async def _warm_up(workers: Workers) -> None:
         if not workers.killed:
             raise
         LOG.warning("%s; the first fill tries again", error)  # want of memory passes
+
+
+async def _offering(endpoint: Endpoint | None, listen: str, work: Coroutine[object, object, None]) -> None:
+    """Do the work with metrics offered, where they are wanted."""
+    if endpoint is None:
+        await work
+        return
+    try:
+        async with endpoint.listening(listen):
+            await work
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    finally:
+        work.close()  # never begun where nothing could be listened on
 
 
 async def _look(holding: Holding, home: Path | None, *, starting: bool = False) -> None:
@@ -223,10 +246,19 @@ class _Daemon:
     """Keeps an engine on the database, and watches and broker around it; opens anew what was replaced."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, recordings: Recordings, holding: Holding, workers: Workers
+        self,
+        settings: Settings,
+        clock: Clock,
+        recordings: Recordings,
+        holding: Holding,
+        workers: Workers,
+        *,
+        figures: Figures,
+        endpoint: Endpoint | None,
     ) -> None:
         self._settings, self._clock, self._workers = settings, clock, workers
         self._recordings, self._holding = recordings, holding
+        self._figures, self._endpoint = figures, endpoint
         self._boot_id = uuid.uuid4().hex
         self._started_at = clock.now()
         self._served = self._serving = False  # ever; now
@@ -239,11 +271,23 @@ class _Daemon:
             self._serving = False
             try:
                 await asyncio.to_thread(self._wait_for_its_disk)
-                opened = open_engine(self._settings, self._clock, self._recordings, self._workers, held=self._held)
+                opened = open_engine(
+                    self._settings,
+                    self._clock,
+                    self._recordings,
+                    self._workers,
+                    held=self._held,
+                    figures=self._figures,
+                )
                 async with opened as engine:
                     complaint.worked()
                     self._served = self._serving = True
-                    await self._serve(engine)
+                    with (
+                        self._endpoint.about(engine.store, engine.coordinator)
+                        if self._endpoint
+                        else contextlib.nullcontext()
+                    ):
+                        await self._serve(engine)
             except InUse:
                 raise
             except ContractError as error:
@@ -340,6 +384,8 @@ class _Daemon:
                 if settings.mqtt.host:
                     introduction = await self._introduction(engine)
                     session = self._session(engine, introduction)
+                    if self._endpoint is not None:
+                        self._endpoint.connected = lambda: session.connected
                     group.create_task(session.run(), name="mqtt")
                     group.create_task(introduction.run(), name="introduction")
                 group.create_task(self._alive(engine), name="alive")

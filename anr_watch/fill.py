@@ -33,6 +33,7 @@ from anr_watch.live_first import step_s
 from anr_watch.model import Attempt, Camera, Coverage, Gap, Window
 from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
 from anr_watch.states import POLICY, Follow, Presence, Reason
+from anr_watch.store import Outcome as Became
 from anr_watch.store import Settled, Settlement
 from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
 
@@ -187,6 +188,7 @@ class Fill:
         )
         if attempt is None:
             return None
+        tools.figures.begun(reaction_ms / 1000)
         tools.at_step(Step.ATTEMPT_WRITTEN)
         LOG.info(
             "fill started",
@@ -290,6 +292,9 @@ class Fill:
         )
         settled: Settled = await tools.insist(lambda: tools.store.settle(settlement, announce))
         tools.at_step(Step.SETTLED)
+        if attempt is not None or settled.outcome is Became.FILLED:
+            size_bytes, files = (attempt.bytes, attempt.files) if attempt is not None else (0, 0)
+            tools.figures.ended(verdict.reason, got_s=verdict.got_s, size_bytes=size_bytes, files=files)
         await self._tidy()
         LOG.info(
             "fill ended",

@@ -55,6 +55,7 @@ def check(settings: Settings, wrong: set[str]) -> list[Problem]:
         *_watch(settings),
         *_mqtt(settings.mqtt),
         *_tls(settings.mqtt),
+        *_metrics(settings),
         *_presence(settings),
         *_cameras(settings),
         *_overrides(settings),
@@ -139,6 +140,24 @@ def _tls(mqtt: MqttSettings) -> Iterator[Problem]:
             yield Problem(f"mqtt.{key}", shown(str(value)), "needs mqtt.tls = true")
         if value and key != "tls_insecure" and not value.is_file():
             yield Problem(f"mqtt.{key}", shown(str(value)), "there is no such file")
+
+
+def _metrics(settings: Settings) -> Iterator[Problem]:
+    listen = settings.metrics.listen
+    if listen and address_of(listen) is None:
+        yield Problem("metrics.listen", shown(listen), "must be an address and a port: 127.0.0.1:9532")
+
+
+def address_of(listen: str) -> tuple[str, int] | None:
+    """Return host and port of `127.0.0.1:9532` or `[::1]:9532`; None if it is neither. Port 0: any that is free."""
+    host, _, port = listen.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return None
+    if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+        return None
+    return host, int(port)
 
 
 def _presence(settings: Settings) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ from anr_watch.config.settings import (
     DatabaseSettings,
     FillSettings,
     LogSettings,
+    MetricsSettings,
     MqttSettings,
     PresenceRule,
     RecordingsSettings,
@@ -45,6 +46,7 @@ _SECTIONS: dict[str, type] = {
     "replay": ReplayOptions,
     "watch": WatchSettings,
     "mqtt": MqttSettings,
+    "metrics": MetricsSettings,
     "log": LogSettings,
 }
 _TOP = {"secret_key", "secret_key_file", "camera", "cameras"}

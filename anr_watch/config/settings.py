@@ -127,6 +127,13 @@ class MqttSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """`[metrics]`: numbers for Prometheus over HTTP. No `listen`: none."""
+
+    listen: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """`[log]`: what stderr gets."""
 
@@ -169,6 +176,7 @@ class Settings:
     replay: ReplayOptions = field(default_factory=ReplayOptions)
     watch: WatchSettings = field(default_factory=WatchSettings)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     cameras: tuple[CameraSettings, ...] = ()
     overrides: Mapping[str, ReplayOptions] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from anr_watch.footage.folder import Recordings
 from anr_watch.joins.neighbours import Neighbours
 from anr_watch.live_first import Pace
 from anr_watch.log import Repeated
+from anr_watch.metrics.figures import Figures
 from anr_watch.model import Attempt, Camera, Gap, Window
 from anr_watch.replay.process import Workers
 from anr_watch.store import Store
@@ -50,6 +51,7 @@ class Tools:
     workers: Workers
     announcements: Announcements
     at_step: Callable[[Step], None] = lambda _step: None
+    figures: Figures = field(default_factory=Figures)
     # Time beside files of ours, by camera, in which exact joins proved that no picture is missing; rows may overlap.
     proved: dict[str, deque[Window]] = field(default_factory=dict)
     # How fast devices may be asked, by `host:port`; those not there have no cap but the configured one.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 
 from anr_watch.model import Attempt, Camera, CameraFacts, Coverage, Gap, KernelEvent, Message, Window, merge
-from anr_watch.states import Presence, Reason
+from anr_watch.states import FillState, Presence, Reason
 
 # Called inside the transaction with the facts as they will be committed. A transaction that meets a busy
 # database is redone, and so is the call: it must be pure.
@@ -168,6 +168,24 @@ class GapRow:
     created_at: datetime | None
     filled_at: datetime | None
     last: Attempt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a camera misses and we want."""
+
+    gaps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What the database says for monitoring: rows by state, what each camera that wants fills misses, the outbox."""
+
+    gaps: Mapping[FillState, int]
+    missing: Mapping[str, Missing]
+    outbox: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "fills",
         (
+            "metrics.figures",
             "announcements",
             "introducing",
             "holes",
@@ -59,7 +60,14 @@ NAMES = [name for name, _ in LAYERS]
 # The simulated camera stands beside the house: it knows the leaf types at most, and only the demo plays with it.
 CAMERA, CAMERA_USERS = "camera", ("camera", "demo", "commands.demo")
 
-HEAVY = ("av", "rich", "cryptography", "numpy", "PIL")  # 6 to 60 MB each, resident for as long as the daemon runs
+HEAVY = (
+    "av",
+    "rich",
+    "cryptography",
+    "numpy",
+    "PIL",
+    "prometheus_client",
+)  # 3 to 60 MB each, resident for as long as the daemon runs
 ONLY = {  # third-party and standard modules that only some may name, and where
     "sqlite3": ("store", "demo"),
     "aiosqlite": ("store",),
@@ -70,6 +78,7 @@ ONLY = {  # third-party and standard modules that only some may name, and where
     "rich": ("commands", "demo"),
     "PIL": ("drawing.png",),
     "cryptography": ("replay.secrets",),
+    "prometheus_client": ("metrics.families",),
     "multiprocessing": (),
     "requests": (),
 }
