@@ -8,10 +8,10 @@ WITH := PATH="$$PATH:/usr/sbin:/sbin"
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test outages torture soak bench check contract format wheel clean
+.PHONY: help install demo test test-homeassistant outages torture soak bench check contract format wheel clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DONE)  ## a .venv with anr-watch and what its tests need; again only when pyproject.toml changes
 	@echo "ready: $(BIN)/anr-watch"
@@ -30,6 +30,15 @@ test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 
 outages: $(DONE)  ## 300 random outages: every picture presented once, by PyAV and the ffmpeg command
 	@OUTAGES=all $(BIN)/python -m pytest -n 2 -rP --no-header tests/system/test_outages.py </dev/null | grep -E "outages:|FAILED|passed|failed"
+
+build/homeassistant-venv/.installed: tests/homeassistant/requirements.txt deploy/setup.sh
+	@mkdir -p build
+	@sh deploy/setup.sh homeassistant build/homeassistant-venv
+	@touch $@
+
+test-homeassistant: $(DONE) build/homeassistant-venv/.installed  ## discovery against the real Home Assistant 2024.3.3; needs Python 3.11
+	@sh deploy/setup.sh mosquitto
+	@$(WITH) $(BIN)/python -m pytest tests/homeassistant </dev/null
 
 torture: export TORTURE_S ?= 600
 torture: $(DONE)  ## bad days for TORTURE_S seconds (default 600): kills, faults, nonsense; a line of JSON last

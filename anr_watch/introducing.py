@@ -29,6 +29,9 @@ LOG = logging.getLogger("anr_watch.introducing")
 INTRODUCED, PAUSED = "introduced", "paused"  # keys of notes in the database
 # After Home Assistant's birth message: not at the same moment as everybody else on the broker.
 _AFTER_BIRTH_S = 5.0
+# Home Assistant removes entities in its own time and would read the empty state of one that is still there: a dozen
+# errors in its log for each camera that goes.
+_AFTER_REMOVAL_S = 1.0
 _CAPABILITIES = ("fill", "retry", "cancel", "recheck", "pause", "resume")
 
 
@@ -88,6 +91,8 @@ class Introduction:
         self._cameras: Mapping[str, Camera] = {}
         self._told: object = None
         self._born = asyncio.Event()
+        self._noting = asyncio.Lock()  # over reading and writing which cameras were introduced
+        self._left = asyncio.Event()  # cameras are gone whose states still stand on the broker
         self._chance = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self.pauses = Pauses(everything=False, cameras=set())
 
@@ -148,18 +153,41 @@ class Introduction:
         now = [(camera.id, camera.name, camera.vendor) for camera in cameras.values()]
         if now == self._told:
             return
-        self._cameras = cameras
-        known = _ids(await self._store.noted(INTRODUCED))
-        await self._store.note(INTRODUCED, orjson.dumps(sorted(known | cameras.keys())).decode())
-        await self._store.put(
-            [*self.info(), *self._gone(known - cameras.keys()), *self._discovery(first=self._told is None)]
-        )
-        await self._store.tell(list(cameras), self._announcements.state)
-        await self._store.note(INTRODUCED, orjson.dumps(sorted(cameras)).decode())
+        async with self._noting:
+            self._cameras = cameras
+            known = _ids(await self._store.noted(INTRODUCED))
+            await self._store.note(INTRODUCED, orjson.dumps(sorted(known | cameras.keys())).decode())
+            gone = known - cameras.keys()
+            await self._store.put([*self.info(), *self._gone(gone), *self._discovery(first=self._told is None)])
+            await self._store.tell(list(cameras), self._announcements.state)
+            if gone and self._discovers:
+                self._left.set()  # noted until their states are cleared as well
+            else:
+                await self._store.note(INTRODUCED, orjson.dumps(sorted(cameras)).decode())
         self._told = now
 
     async def run(self) -> None:
-        """Introduce everything again whenever Home Assistant has started; until cancelled."""
+        """Introduce everything again when Home Assistant has started, clear what cameras left; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._introduce_again(), name="introduction:again")
+            group.create_task(self._clear_states(), name="introduction:states")
+
+    async def _clear_states(self) -> None:
+        while True:
+            await self._left.wait()
+            await self._clock.sleep(_AFTER_REMOVAL_S)
+            self._left.clear()
+            try:
+                async with self._noting:
+                    left = _ids(await self._store.noted(INTRODUCED)) - self._cameras.keys()
+                    gone = [message for one in sorted(left) for message in self._announcer.no_camera(one)]
+                    await self._store.put(gone)
+                    await self._store.note(INTRODUCED, orjson.dumps(sorted(self._cameras)).decode())
+            except StoreUnavailable as error:
+                LOG.warning("states of cameras that are gone are cleared later: %s", error)
+                self._left.set()
+
+    async def _introduce_again(self) -> None:
         while True:
             await self._born.wait()
             await self._clock.sleep(self._chance.uniform(0.0, _AFTER_BIRTH_S))
@@ -182,12 +210,11 @@ class Introduction:
         return found
 
     def _gone(self, camera_ids: Iterable[str]) -> list[Message]:
-        """Return what takes back everything retained of cameras that are not ours any more."""
+        """Return what takes back cameras that are not ours any more; of those with entities the states follow."""
         found: list[Message] = []
         for camera_id in sorted(camera_ids):
             LOG.info("taken back from the broker: the camera is gone", extra={"camera": camera_id})
-            found += self._announcer.no_camera(camera_id)
-            found += self._home.forgotten(camera_id) if self._discovers else []
+            found += self._home.forgotten(camera_id) if self._discovers else self._announcer.no_camera(camera_id)
         return found
 
 

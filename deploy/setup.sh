@@ -3,6 +3,7 @@
 #
 #   setup.sh venv DIR     a virtual environment in DIR with the project (editable) and what its tests need
 #   setup.sh mosquitto    the mosquitto broker's program (its service is left alone)
+#   setup.sh homeassistant DIR  a virtual environment in DIR with the Home Assistant that discovery is tested against
 #   setup.sh ffmpeg       the ffmpeg program: the benchmark compares with it, nothing else needs it
 #
 # Packages are installed only as root or where sudo asks for no password; otherwise one line says what to install.
@@ -88,6 +89,21 @@ get_mosquitto() {
     fi
 }
 
+# Home Assistant 2024.3.3 runs on Python 3.11 (and on 3.12, for which several of its pinned packages have no wheels).
+make_homeassistant() {
+    venv=$1
+    for python in python3.11 python3; do
+        ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || break
+        python=
+    done
+    [ -n "$python" ] || fail "the tests with Home Assistant 2024.3.3 need Python 3.11: there is no python3.11 here"
+    "$venv/bin/python" -c 'import homeassistant' 2>/dev/null || { rm -rf "$venv" && "$python" -m venv "$venv"; } ||
+        fail "$python cannot make virtual environments: apt install python3.11-venv"
+    echo "setup: installing Home Assistant into $venv (some minutes)" >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/homeassistant/requirements.txt ||
+        fail "pip could not install Home Assistant (is there a network?)"
+}
+
 get_ffmpeg() {
     command -v ffmpeg >/dev/null 2>&1 || install_package ffmpeg || fail "the benchmark compares with ffmpeg: apt install ffmpeg"
 }
@@ -95,6 +111,7 @@ get_ffmpeg() {
 case "${1:-}" in
 venv) make_venv "${2:?setup.sh venv DIR}" ;;
 mosquitto) get_mosquitto ;;
+homeassistant) make_homeassistant "${2:?setup.sh homeassistant DIR}" ;;
 ffmpeg) get_ffmpeg ;;
-*) fail "usage: setup.sh venv DIR | setup.sh mosquitto | setup.sh ffmpeg" ;;
+*) fail "usage: setup.sh venv DIR | setup.sh mosquitto | setup.sh homeassistant DIR | setup.sh ffmpeg" ;;
 esac

@@ -24,7 +24,8 @@ Mode = Literal["off", "entities", "device"]
 Entity = tuple[str, str, dict[str, Any]]  # platform, key, configuration
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
 _HASHED = re.compile(r"-[0-9a-f]{8}\Z")  # what looks like a slug gets one of its own
-_RESULTS = ("completed", "partial", "failed")
+# Before the first fill `none`: Home Assistant before 2024.9 shows an enum of `None` as that text.
+_RESULTS = ("none", "completed", "partial", "failed")
 _URL = "https://pypi.org/project/anr-watch/"
 
 
@@ -268,7 +269,7 @@ class HomeAssistant:
                     "icon": "mdi:history",
                     "device_class": "enum",
                     "options": list(_RESULTS),
-                    "value_template": "{{ value_json.last.result if value_json.last else 'None' }}",
+                    "value_template": "{{ value_json.last.result if value_json.last else 'none' }}",
                     **state,
                 },
             ),
