@@ -8,6 +8,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,9 @@ def test_the_rules_would_notice():
     assert made["anr_watch.mqtt.session"].relative == [1]
     assert "av.container" in loaded_by("anr_watch.daemon", made)
     assert "av" not in loaded_by("anr_watch.replay.worker", made)
+
+
+def test_no_two_test_files_have_one_name():
+    """Without packages pytest imports a test file by its name alone: the second one would be an error in `make test`."""
+    names = sorted(path.name for path in (ROOT.parent / "tests").rglob("test_*.py"))
+    assert [one for one, other in pairwise(names) if one == other] == []

@@ -1,6 +1,7 @@
 """What the metrics endpoint says, and that the files of deploy/ speak of nothing else."""
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
@@ -200,3 +201,20 @@ def test_the_database_is_asked_once_a_second():
         assert await endpoint._measures(other) == MEASURES, "another database, another answer"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("192.0.2.1", True), ("fe80::1%eth0", True), ("127.0.0.2", False), ("::1", False)]
+)
+def test_an_address_that_others_reach_is_warned_of(monkeypatch, caplog, host, told):
+    @contextlib.asynccontextmanager
+    async def serving(*_):
+        yield host, 9532
+
+    async def main():
+        async with Endpoint(Figures(), SystemClock()).listening(f"{host}:9532"):
+            pass
+
+    monkeypatch.setattr("anr_watch.metrics.endpoint.serving", serving)
+    asyncio.run(main())
+    assert ("not on loopback" in caplog.text) is told
