@@ -43,7 +43,7 @@ class Endpoint:
 
     def __init__(self, figures: Figures, clock: Clock) -> None:
         try:
-            from anr_watch.metrics import families  # noqa: PLC0415 - 3 MB that only those pay who want metrics
+            from anr_watch.metrics import families  # noqa: PLC0415 - 1 MB that only those pay who want metrics
         except ModuleNotFoundError as error:
             fix = f"needs the package {error.name}, which is not installed: pip install 'anr-watch[metrics]'"
             raise ConfigError("config", (Problem("metrics.listen", "", fix),)) from error

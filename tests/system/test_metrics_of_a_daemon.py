@@ -7,7 +7,7 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.broker import free_port
+from tests.broker import Broker, free_port
 from tests.world import World, until
 
 METRICS = '[fills]\nsweep_s = 0.5\n[metrics]\nlisten = "127.0.0.1:{port}"\n'
@@ -24,40 +24,46 @@ def get(url: str) -> tuple[int, str]:
 
 def test_a_fill_is_told_to_prometheus(tmp_path):
     async def main():
-        async with World(tmp_path, settings=METRICS.format(port=0)) as world:
-            world.outage()
-            async with world.daemon() as daemon:
-                port = re.search(r"listen=127\.0\.0\.1:(\d+)", daemon.log)[1]
+        mqtt = '[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
+        with Broker(tmp_path) as broker:
+            async with World(tmp_path, settings=METRICS.format(port=0) + mqtt.format(port=broker.port)) as world:
+                await of(world, broker)
 
-                async def metrics() -> dict[tuple[str, ...], float]:
-                    status, text = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
-                    assert status == 200
-                    families = text_string_to_metric_families(text)
-                    return {
-                        (one.name, *one.labels.values()): one.value for family in families for one in family.samples
-                    }
+    async def of(world, broker):
+        world.outage()
+        async with world.daemon() as daemon:
+            port = re.search(r"listen=127\.0\.0\.1:(\d+)", daemon.log)[1]
 
-                await world.settled()
-                async with asyncio.timeout(20):
-                    while not (said := await metrics())["anr_watch_fills_total", "filled"]:
-                        await asyncio.sleep(0.1)
-                    while (said := await metrics())["anr_watch_gaps", "pending"] or not said[
-                        "anr_watch_gaps", "filled"
-                    ]:
-                        await asyncio.sleep(0.2)
-                assert 25 < said[("anr_watch_recovered_seconds_total",)] < 40
-                assert said[("anr_watch_recovered_files_total",)] >= 1
-                assert said[("anr_watch_recovered_bytes_total",)] <= sum(
-                    p.stat().st_size for p in world.files("gate")
-                )
-                assert said[("anr_watch_reaction_seconds_count",)] >= 1
-                assert said["anr_watch_missing_seconds", "gate"] == said["anr_watch_pending_gaps", "gate"] == 0
-                assert said[("anr_watch_running_fills",)] == 0
-                assert sum(said["anr_watch_cameras", level] for level in ("online", "offline", "unknown")) == 1
-                assert said[("anr_watch_ready",)] == said[("anr_watch_database_up",)] == 1
-                assert ("anr_watch_broker_connected",) not in said, "there is none"
-                assert await asyncio.to_thread(get, f"http://127.0.0.1:{port}/healthz") == (200, "ok\n")
-                assert "not on loopback" not in daemon.log
+            async def metrics() -> dict[tuple[str, ...], float]:
+                status, text = await asyncio.to_thread(get, f"http://127.0.0.1:{port}/metrics")
+                assert status == 200
+                families = text_string_to_metric_families(text)
+                return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+
+            await world.settled()
+            async with asyncio.timeout(20):
+                while not (said := await metrics())["anr_watch_fills_total", "filled"]:
+                    await asyncio.sleep(0.1)
+                while (said := await metrics())["anr_watch_gaps", "pending"] or not said["anr_watch_gaps", "filled"]:
+                    await asyncio.sleep(0.2)
+            assert 25 < said[("anr_watch_recovered_seconds_total",)] < 40
+            assert said[("anr_watch_recovered_files_total",)] >= 1
+            assert said[("anr_watch_recovered_bytes_total",)] <= sum(p.stat().st_size for p in world.files("gate"))
+            assert said[("anr_watch_reaction_seconds_count",)] >= 1
+            assert said["anr_watch_missing_seconds", "gate"] == said["anr_watch_pending_gaps", "gate"] == 0
+            assert said[("anr_watch_running_fills",)] == 0
+            assert sum(said["anr_watch_cameras", level] for level in ("online", "offline", "unknown")) == 1
+            assert said[("anr_watch_ready",)] == said[("anr_watch_database_up",)] == 1
+            async with asyncio.timeout(20):
+                while (said := await metrics())[("anr_watch_outbox_messages",)]:
+                    await asyncio.sleep(0.2)
+                assert said[("anr_watch_broker_connected",)] == 1
+                broker.kill()
+                while (said := await metrics())[("anr_watch_broker_connected",)]:
+                    await asyncio.sleep(0.1)
+            assert said[("anr_watch_outbox_dropped_total",)] == 0
+            assert await asyncio.to_thread(get, f"http://127.0.0.1:{port}/healthz") == (200, "ok\n")
+            assert "not on loopback" not in daemon.log
 
     asyncio.run(main())
 

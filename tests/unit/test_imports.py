@@ -68,7 +68,7 @@ HEAVY = (
     "numpy",
     "PIL",
     "prometheus_client",
-)  # 3 to 60 MB each, resident for as long as the daemon runs
+)  # 1 to 60 MB each, resident for as long as the daemon runs
 ONLY = {  # third-party and standard modules that only some may name, and where
     "sqlite3": ("store", "demo"),
     "aiosqlite": ("store",),
