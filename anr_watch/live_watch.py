@@ -124,7 +124,8 @@ class LiveWatch:
         witness = Witness(
             silence_s,
             began_s=self._began_s,
-            alive_s=now_s - max(0.0, still_s) if alive else None,
+            # Its silence counts from the begin: what it had before is not the replay's doing.
+            alive_s=max(self._began_s, now_s - max(0.0, still_s)) if alive else None,
             expected=(self._began - gap_end).total_seconds() < COME_BACK_S,
         )
         LOG.debug(
