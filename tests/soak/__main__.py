@@ -277,6 +277,7 @@ def _result(
         "cameras": CAMERAS,
         **{name: round(value, 3) for name, value in vars(counts).items()},
         "wake_ups_per_s": wake_ups,
+        "together_pss_mb": round(samples[-1]["together_pss_mb"], 1) if samples else 0.0,
         "database_bytes_per_outage": round(growth / outages) if outages > 0 else 0,
         "trends": trends,
     }

@@ -165,7 +165,7 @@ def test_the_power_fails_behind_any_call_of_a_fill(tmp_path: Path, tally: Tally,
             assert not faults, "\n".join(faults)
             async with Workers() as workers:
                 await workers.start()
-                for seed in rounds(short=2, share=0.12):
+                for seed in rounds(short=2, share=0.08):
                     chance = random.Random(seed)
                     for number, loss, found, wal_bytes in states(run, chance):
                         faults = await heal(run, workers, found, wal_bytes, tally)
