@@ -36,7 +36,7 @@ from anr_watch.model import Segment, Window, merge, subtract
 _LOG = getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
-_FACTS_KEPT: Final = 4096
+_FACTS_KEPT: Final = 1024  # 16 for each of 64 cameras; 0.7 KB each
 _NAMES_TRIED: Final = 1000  # names in a row without usable footage before a search back in time gives up
 _FILES_TRIED: Final = 50  # the same for files that had to be opened
 _NEXT_SECONDS: Final = 60  # how far a file's name may move when its own second is taken

@@ -38,7 +38,7 @@ class Trend:
 
 
 # Figures are of moments at which nothing runs, so a process or a thread more than before is one too many. Memory: the
-# allocator gives back in steps, and what is known of the newest 4096 files (0.4 KB each) fills up during the run. PSS
+# allocator gives back in steps, and what is known of the newest 1024 files (0.7 KB each) fills up during the run. PSS
 # is not judged: it changes with the other programs that have the same libraries mapped.
 LIMITS: Mapping[str, Limit] = {
     "daemon_rss_mb": Limit(0.04, 1.0),
