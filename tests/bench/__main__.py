@@ -3,6 +3,8 @@
 python -m tests.bench                    everything (make bench)
 python -m tests.bench NAME[,NAME ...]    subjects or single figures (make bench BENCH=NAME)
 python -m tests.bench --list             what there is
+python -m tests.bench --readme           the README's table, in Markdown, from build/bench.json
+python -m tests.bench --publish          make that run the one that README and docs/ speak of
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.bench import readme
 from tests.bench.registry import UnknownBenchmarkError, chosen, subjects_found
 from tests.bench.running import CLOCK, Bench
 from tests.bench.table import plain
@@ -29,9 +32,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure anr-watch.")
     parser.add_argument("names", nargs="*", help="subjects or figures, also with commas between; none: all")
     parser.add_argument("--list", action="store_true", help="print what there is")
+    parser.add_argument("--readme", action="store_true", help="print the README's table from the last run")
+    parser.add_argument("--publish", action="store_true", help="put the last run into README and docs")
     given = parser.parse_args()
     if given.list:
         print_list()
+        return 0
+    if given.readme:
+        sys.stdout.write(readme.table(json.loads(RESULTS.read_text(encoding="utf-8"))) + "\n")
+        return 0
+    if given.publish:
+        readme.publish(RESULTS.parent, ROOT)
         return 0
     try:
         subjects = chosen(",".join(given.names).split(","))

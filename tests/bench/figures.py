@@ -30,13 +30,14 @@ class Budget:
 
     def met(self, figure: Figure) -> bool | None:
         """Say whether a figure keeps within; None where a peer that is needed is missing."""
-        if self.ratio_max is not None and figure.ratio is None:
+        ratio = figure.ratio
+        if self.ratio_max is not None and ratio is None:
             return None
         return not (
             (self.median_max is not None and figure.median > self.median_max)
             or (self.p99_max is not None and figure.p99 > self.p99_max)
             or (self.median_min is not None and figure.median < self.median_min)
-            or (self.ratio_max is not None and (figure.ratio or math.inf) > self.ratio_max)
+            or (self.ratio_max is not None and ratio is not None and ratio > self.ratio_max)
         )
 
 
