@@ -1,6 +1,6 @@
 """Draws "seconds of footage still missing over time" as an SVG; knows nothing of how it was measured.
 
-No library: two axes, step lines, labels at the lines. Colours from Okabe and Ito's palette, told apart by dashes as
+No library: two axes, step lines, and above them what they are. Colours from Okabe and Ito's palette, told apart by dashes as
 well, on no background; text and axes are of a grey that both light and dark pages show.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 340
-LEFT, RIGHT, TOP, BOTTOM = 62, 20, 46, 48
+WIDTH, HEIGHT = 760, 380
+LEFT, RIGHT, TOP, BOTTOM = 62, 20, 112, 48
 GREY = "#7d8590"  # contrast of more than 3.5 with both white and GitHub's dark page
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: `points` are (seconds, value), each value holds until the next; `label` stands at `label_at`."""
+    """One curve: `points` are (seconds, value), each value holds until the next."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -78,11 +78,11 @@ def svg(title: str, lines: Sequence[Line], *, x_label: str, y_label: str, end_s:
             f'<path d="{"".join(path)}" fill="none" stroke="{line.colour}" stroke-width="2.5"{dash}'
             ' stroke-linejoin="round"/>'
         )
-        row = TOP + 16 + 20 * number
+        row = 42 + 18 * number
         out.append(
-            f'<line x1="{WIDTH - RIGHT - 330}" y1="{row - 4}" x2="{WIDTH - RIGHT - 294}" y2="{row - 4}"'
+            f'<line x1="{LEFT}" y1="{row - 4}" x2="{LEFT + 36}" y2="{row - 4}"'
             f' stroke="{line.colour}" stroke-width="2.5"{dash}/>'
-            f'<text x="{WIDTH - RIGHT - 286}" y="{row}" fill="{GREY}">{escape(line.name)}</text>'
+            f'<text x="{LEFT + 44}" y="{row}" fill="{GREY}">{escape(line.name)}</text>'
         )
     out.append("</svg>")
     return "\n".join(out) + "\n"

@@ -23,6 +23,8 @@ from tests.bench.stage.stage import NODE, Stage
 
 ORDER = 20
 GAP_S = 120
+LEAD_S = 15  # from the set-up to the cameras' return
+LOST_S = LEAD_S - GAP_S  # when the cameras were lost, seconds of the stage's time
 SPEED = 8.0
 BITRATE_BPS = 1_000_000
 COUNTS = (1, 8, 32)
@@ -128,9 +130,9 @@ async def outage(bench: Bench, folder: Path, count: int) -> AsyncIterator[tuple[
     async with Stage.opened(folder, count=count, film=FILM, kernel_tables=True, camera_options=options) as stage:
         await stage.cameras.ask(cmd="offline")
         for index in range(count):
-            stage.record(index, (-GAP_S - 120, -GAP_S - 60), (-GAP_S - 60, -GAP_S))
+            stage.record(index, (LOST_S - 120, LOST_S - 60), (LOST_S - 60, LOST_S))
         film = stage.reel(0)
-        first, stop = film.frame(stage.at(-GAP_S - 60)), film.frame(stage.at(60))
+        first, stop = film.frame(stage.at(LOST_S - 60)), film.frame(stage.at(60))
         await stage.cameras.ask(cmd="film", first=first, stop=stop, timeout_s=120)
         yield stage, await start_kernel(stage)
 
@@ -191,8 +193,7 @@ async def with_daemon(bench: Bench, folder: Path, count: int) -> Result:
                 "offline",
                 timeout_s=30,
             )
-            back_s = bench.now_s()
-            await stage.cameras.ask(cmd="online")
+            back_s = await back(bench, stage)
             for name in stage.names:
                 await client.publish(f"cameras/{name}/status", "online", qos=1)
             await quiet(bench, stage)
@@ -203,11 +204,19 @@ async def with_daemon(bench: Bench, folder: Path, count: int) -> Result:
         result = await counted(stage, witness, back_s, done_s)
         live = {index: first_live(stage, index) for index in range(count)}
         assert_every_frame_once(
-            (stage.recordings / name, stage.reel(0).frame(stage.at(-GAP_S - 120)), live[index] + 20, 1)
+            (stage.recordings / name, stage.reel(0).frame(stage.at(LOST_S - 120)), live[index] + 20, 1)
             for index, name in enumerate(stage.names)
         )
     assert result.left_s == result.double_s == 0, result
     return result
+
+
+async def back(bench: Bench, stage: Stage) -> float:
+    """Let the cameras come back when the outage has lasted two minutes; return that moment."""
+    await asyncio.sleep(max(0.0, (stage.at(LEAD_S) - bench.now()).total_seconds()))
+    back_s = bench.now_s()
+    await stage.cameras.ask(cmd="online")
+    return back_s
 
 
 def reversed_run(told: list[tuple[float, int]]) -> list[tuple[float, int]]:
@@ -275,8 +284,7 @@ async def with_loop(bench: Bench, folder: Path, count: int) -> Result:
             on_line=lambda child, text: said.append(json.loads(text)),
         )  # fmt: skip
         async with watched(Witness(bench, stage)) as witness:
-            back_s = bench.now_s()
-            await stage.cameras.ask(cmd="online")
+            back_s = await back(bench, stage)
             noted_s = None
             end_s = bench.now_s() + 60 + 60 + count * (GAP_S + 60)
             while len(gaps := stage.gaps()) < count or any(row[3] == "pending" for row in gaps):
@@ -303,7 +311,7 @@ def first_live(stage: Stage, index: int) -> int:
 async def counted(stage: Stage, witness: Witness, back_s: float, done_s: float) -> Result:
     """Decode what was there when, and count what was missing over time and in the end."""
     fps = stage.film.fps
-    lost_from = stage.reel(0).frame(stage.at(-GAP_S))
+    lost_from = stage.reel(0).frame(stage.at(LOST_S))
     changes: list[tuple[float, float]] = []
     total = double = 0.0
     for index, name in enumerate(stage.names):
