@@ -107,6 +107,7 @@ class Coordinator:
         self._hints = _Hints()
         self._hinted = asyncio.Event()
         self._statuses: dict[str, str] = {}
+        self._last_words: dict[tuple[str, str], Presence] = {}  # by camera and source
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
         self._told_held = ""
@@ -141,10 +142,10 @@ class Coordinator:
 
     def hear(self, evidence: Evidence) -> None:
         """A source said that a camera is there or gone; what it said before is no news (Frigate: every second)."""
-        waiting = any(
-            word.camera_id == evidence.camera_id and word.source == evidence.source for word in self._hints.evidence
-        )
-        if not waiting and self._book.level(evidence.camera_id, evidence.source) is evidence.level:
+        who = evidence.camera_id, evidence.source
+        before, self._last_words[who] = self._last_words.get(who), evidence.level
+        # The book alone does not do: a word that a pass has taken along is not in it yet.
+        if before is evidence.level and self._book.level(*who) is evidence.level:
             return
         self._hints.evidence.append(evidence)
         self.wake(evidence.source.partition(":")[0])

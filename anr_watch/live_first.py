@@ -24,7 +24,6 @@ UNDER_WAY_S = 1.0
 # A recorder tries again within 30 s; a camera that plays this long while live does not come back keeps it out.
 COME_BACK_S = 45.0
 # Pictures of one file that lie further apart than this were lost, or the camera is one that rests between them.
-LOST_S = 1.5
 
 # Below this no camera's footage comes in less than hours, and requests time out instead.
 SLOWEST_BYTES_S = 8_000.0
