@@ -26,7 +26,10 @@ demo: $(DONE)  ## simulated cameras lose their network and get their footage bac
 
 test: $(DONE)  ## all tests, with a real broker and real processes on 127.0.0.1
 	@sh deploy/setup.sh mosquitto
-	@$(WITH) $(BIN)/python -m pytest -n 4 --dist worksteal </dev/null
+	@# Four processes on a busy machine can starve one another: what failed among them is judged alone, once, in the open.
+	@$(WITH) sh -c '$(BIN)/python -m pytest -n 4 --dist worksteal </dev/null; result=$$?; [ $$result -eq 1 ] || exit $$result; \
+	    echo "make test: the tests that failed, again, one at a time"; \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none </dev/null'
 
 outages: $(DONE)  ## 300 random outages: every picture presented once, by PyAV and the ffmpeg command
 	@OUTAGES=all $(BIN)/python -m pytest -n 2 -rP --no-header tests/system/test_outages.py </dev/null | grep -E "outages:|FAILED|passed|failed"
