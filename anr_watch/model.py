@@ -6,6 +6,7 @@ knows about files, SQL, sockets or the present.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -108,6 +109,13 @@ def subtract(window: Window, covered: Iterable[Window]) -> Coverage:
     if at < window.end:
         missing.append(Window(at, window.end))
     return tuple(missing)
+
+
+def near(window: Window, covered: Coverage) -> Coverage:
+    """Return those of the sorted windows, which do not overlap, that share time with `window`: by halving."""
+    first = bisect_right(covered, window.start, key=lambda piece: piece.end)
+    last = bisect_left(covered, window.end, lo=first, key=lambda piece: piece.start)
+    return covered[first:last]
 
 
 def clip(window: Window, covered: Iterable[Window]) -> Coverage:

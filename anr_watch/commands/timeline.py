@@ -58,7 +58,7 @@ async def _read(settings: Settings, clock: Clock, window: Window, wanted: Sequen
     async with opened(settings, clock) as store:
         known = (await store.look(now=clock.now())).cameras
         chosen = [known_camera(camera_id, known) for camera_id in wanted] if wanted else sorted(known)
-        return await lanes(store, dict.fromkeys(chosen), window)
+        return await lanes(store, dict.fromkeys(chosen), window, only=bool(wanted))
 
 
 def _write(path: Path, found: Sequence[Lane], window: Window, zone: tzinfo) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from anr_watch.drawing.lanes import LOOKS, NOTHING, Kind, Lane
-from anr_watch.model import Window, clip, total_s
+from anr_watch.model import Window, clip, near, total_s
 
 # A stretch counts as recorded when half of it is; of a hole any piece longer than this shows.
 _SHARE = 0.5
@@ -20,11 +20,10 @@ def cells(lane: Lane, window: Window, count: int) -> Iterator[Kind | None]:
     seconds must not vanish in an hour of footage.
     """
     step = timedelta(seconds=window.seconds / count)
+    kinds = {kind: tuple(piece.window for piece in lane.pieces if piece.kind is kind) for kind in Kind}
     for index in range(count):
         cell = Window(window.start + index * step, window.start + (index + 1) * step)
-        held = {
-            kind: total_s(clip(cell, (piece.window for piece in lane.pieces if piece.kind is kind))) for kind in Kind
-        }
+        held = {kind: total_s(clip(cell, near(cell, windows))) for kind, windows in kinds.items()}
         yield next(
             (
                 kind

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from anr_watch.model import Coverage, Window, clip, merge, subtract, total_s
+from anr_watch.model import Coverage, Window, clip, merge, near, subtract, total_s
 
 
 class Kind(Enum):
@@ -77,16 +77,16 @@ def lane(
     ours = _without(clip(window, filled), recorder)
     footage = merge([*recorder, *ours])
     pieces = [Piece(part, Kind.RECORDED) for part in recorder] + [Piece(part, Kind.FILLED) for part in ours]
-    taken = footage
+    told = window.start  # of the time from a hole's start on, earlier holes have all up to here
     for hole in sorted(holes, key=lambda hole: hole.window):
-        inside = hole.window.meet(window)
-        if inside is None:
+        start, end = max(hole.window.start, told), min(hole.window.end, window.end)
+        if start >= end:
             continue
-        parts = subtract(inside, taken)
+        told = end
+        parts = subtract(rest := Window(start, end), near(rest, footage))
         pieces += [Piece(part, Kind.LOST if hole.lost else Kind.MISSING, hole.why) for part in parts]
-        taken = merge([*taken, *parts])
     return Lane(camera_id, tuple(sorted(pieces, key=lambda piece: piece.window)))
 
 
 def _without(windows: Coverage, others: Coverage) -> Coverage:
-    return tuple(part for window in windows for part in subtract(window, others))
+    return tuple(part for window in windows for part in subtract(window, near(window, others)))

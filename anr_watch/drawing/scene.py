@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from anr_watch.drawing.axis import marks
-from anr_watch.drawing.lanes import Kind, Lane
-from anr_watch.model import Window
+from anr_watch.drawing.lanes import Kind, Lane, Piece
+from anr_watch.model import Window, total_s
 
 WIDTH = 1240
 LANE_HEIGHT, LANE_STEP = 16, 24
 LETTER = 7.2  # width of a letter of the labels, in pixels at 12 px
 _TOP, _MARGIN, _LEGEND = 56, 16, 40
 _NARROWEST = 2.0  # what is missing stays visible however short it is
+_TOLD_APART = 0.5  # pixels between two pieces of a kind
 _LONGEST_ID = 32
 
 
@@ -110,11 +111,31 @@ def scene(lanes: Sequence[Lane], window: Window, zone: tzinfo, title: str) -> Sc
 
 
 def _boxes(lane: Lane, zone: tzinfo, y: float, at: Callable[[datetime], float]) -> Iterator[Box]:
-    for piece in sorted(lane.pieces, key=lambda piece: tuple(Kind).index(piece.kind)):  # what is missing on top
-        x, end = at(piece.window.start), at(piece.window.end)
-        footage = piece.kind in (Kind.RECORDED, Kind.FILLED)
-        width = max(end - x, 0.5 if footage else _NARROWEST)
-        yield Box(x, y, width, piece.kind, told(lane.camera_id, piece.window, piece.kind, piece.why, zone))
+    for kind in Kind:  # what is missing on top
+        pieces = [piece for piece in lane.pieces if piece.kind is kind]
+        narrowest = 0.5 if kind in (Kind.RECORDED, Kind.FILLED) else _NARROWEST
+        for bunch in _bunches(pieces, at):
+            whole, why = Window(bunch[0].window.start, bunch[-1].window.end), bunch[0].why
+            if len(bunch) > 1:
+                held = f"{len(bunch)} pieces, together {_length(total_s(piece.window for piece in bunch))}"
+                why = f"{held}; {why}" if why else held
+            x, end = at(whole.start), at(whole.end)
+            yield Box(x, y, max(end - x, narrowest), kind, told(lane.camera_id, whole, kind, why, zone))
+
+
+def _bunches(pieces: Sequence[Piece], at: Callable[[datetime], float]) -> Iterator[list[Piece]]:
+    """Yield what is drawn as one box: pieces of one kind and reason with less than a half pixel between them.
+
+    A camera that records on motion has thousands of files a day, and a month of it is 1 240 pixels.
+    """
+    bunch: list[Piece] = []
+    for piece in pieces:
+        if bunch and (piece.why != bunch[0].why or at(piece.window.start) - at(bunch[-1].window.end) >= _TOLD_APART):
+            yield bunch
+            bunch = []
+        bunch.append(piece)
+    if bunch:
+        yield bunch
 
 
 def told(camera_id: str, window: Window, kind: Kind, why: str, zone: tzinfo) -> str:

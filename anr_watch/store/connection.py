@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import aiosqlite
 
@@ -98,6 +98,15 @@ class Session:
     async def all(self, sql: str, parameters: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Run one statement to its end and return its rows."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def each(self, sql: str, parameters: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
+        """Run one statement and yield its rows as plain tuples: for millions of them, to be gone through at once.
+
+        Until the last one is taken the write-ahead log cannot be emptied, so nothing may be waited for in between.
+        """
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        return cursor.execute(sql, parameters)
 
     async def one(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Row | None:
         """Run one statement to its end and return its first row."""

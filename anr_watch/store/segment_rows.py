@@ -6,7 +6,7 @@ Files that a fill put into place are noted in a table of our own, so that they c
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from anr_watch.errors import ParseError
@@ -19,7 +19,6 @@ from anr_watch.store.reading import TEXT_SLACK
 
 # A segment is looked for this far before a window; one longer than that is found as the last before it.
 _LONGEST_SEGMENT = timedelta(hours=2)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Of one camera's newest rows by start, the one that ends last is its newest footage.
 _NEWEST_ROWS = 16
 _OURS = "LEFT JOIN anr_segments AS o ON o.path = s.path"
@@ -37,23 +36,6 @@ SQL_SEGMENTS = """
                s.size_bytes, s.codec, s.width, s.height, o.path IS NOT NULL
         FROM segments AS s LEFT JOIN anr_segments AS o ON o.path = s.path
         WHERE s.camera_id = ? AND s.start_time < ? ORDER BY s.start_time DESC LIMIT 1)
-"""
-# Runs of footage without a hole longer than the last parameter, ours and the recorder's apart; julianday counts
-# milliseconds. In SQL because a month of one camera has 43 000 rows and mostly a handful of runs.
-SQL_RUNS = """
-    WITH footage AS (
-        SELECT o.path IS NOT NULL AS ours,
-               (julianday(coalesce(o.start_time, s.start_time)) - 2440587.5) * 86400.0 AS start_s,
-               (julianday(coalesce(o.end_time, s.end_time)) - 2440587.5) * 86400.0 AS end_s
-        FROM segments AS s LEFT JOIN anr_segments AS o ON o.path = s.path
-        WHERE s.camera_id = ? AND s.start_time >= ? AND s.start_time < ?),
-    edges AS (
-        SELECT *, start_s > max(end_s) OVER (PARTITION BY ours ORDER BY start_s
-                                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + ? AS fresh
-        FROM footage WHERE end_s > start_s),
-    numbered AS (
-        SELECT *, total(fresh) OVER (PARTITION BY ours ORDER BY start_s ROWS UNBOUNDED PRECEDING) AS run FROM edges)
-    SELECT ours, min(start_s) AS start_s, max(end_s) AS end_s FROM numbered GROUP BY ours, run ORDER BY 2
 """
 SQL_SEGMENT_PATHS = "SELECT path FROM segments WHERE camera_id = ? AND start_time >= ? AND start_time < ?"
 SQL_NEWEST = """
@@ -82,20 +64,6 @@ async def covering(session: Session, camera_id: str, window: Window, *, prepared
         if segment.window.overlaps(window):
             found.append(segment)
     return sorted(found, key=lambda segment: segment.window)
-
-
-async def runs(
-    session: Session, camera_id: str, window: Window, *, join_s: float, prepared: bool = True
-) -> list[tuple[Window, bool]]:
-    """Return the footage of a camera in `window` as (run, is it ours), holes up to `join_s` seconds closed."""
-    low, high = format_instant(window.start - _LONGEST_SEGMENT), format_instant(window.end + TEXT_SLACK)
-    found: list[tuple[Window, bool]] = []
-    for row in await session.all(_statement(SQL_RUNS, prepared=prepared), (camera_id, low, high, join_s)):
-        start, end = (_EPOCH + timedelta(seconds=row[name]) for name in ("start_s", "end_s"))
-        part = Window(start, end).meet(window) if start < end else None
-        if part is not None:
-            found.append((part, bool(row["ours"])))
-    return found
 
 
 async def paths(session: Session, camera_id: str, window: Window) -> list[str]:

@@ -20,6 +20,7 @@ from anr_watch.states import FillState, Presence, Reason
 from anr_watch.store import (
     attempts,
     clocks,
+    footage_runs,
     gaps,
     measuring,
     outbox,
@@ -31,6 +32,7 @@ from anr_watch.store import (
     settling,
 )
 from anr_watch.store.connection import Reader, Session, Work, Writer
+from anr_watch.store.footage_runs import Runs
 from anr_watch.store.reading import Options
 from anr_watch.store.values import (
     Announce,
@@ -162,10 +164,12 @@ class Store:
             lambda session: segment_rows.covering(session, camera_id, window, prepared=self.prepared)
         )
 
-    async def footage_runs(self, camera_id: str, window: Window, *, join_s: float) -> list[tuple[Window, bool]]:
-        """Return the camera's footage in the window as (run, is it ours), by start, holes up to `join_s` closed."""
+    async def footage_runs(self, window: Window, *, join_s: float, camera_id: str | None = None) -> Runs:
+        """Return the footage in the window of all cameras or of one, holes up to `join_s` closed, in one pass."""
         return await self._reader.read(
-            lambda session: segment_rows.runs(session, camera_id, window, join_s=join_s, prepared=self.prepared)
+            lambda session: footage_runs.read(
+                session, window, join_s=join_s, camera_id=camera_id, prepared=self.prepared
+            )
         )
 
     async def segment_paths(self, camera_id: str, window: Window) -> list[str]:
@@ -344,6 +348,15 @@ class Store:
     async def attempts(self, gap_id: str) -> list[Attempt]:
         """Return the tries at a gap, first one first."""
         return await self._reader.read(lambda session: attempts.of_gap(session, gap_id)) if self.prepared else []
+
+    async def tries(self, gap_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        """Return the tries at each of these gaps, first one first, in one read; gaps without a try have no entry."""
+
+        async def work(session: Session) -> dict[str, list[Attempt]]:
+            found = {gap_id: await attempts.of_gap(session, gap_id) for gap_id in gap_ids}
+            return {gap_id: tried for gap_id, tried in found.items() if tried}
+
+        return await self._reader.read(work) if self.prepared else {}
 
     # ---- cameras
 
