@@ -39,7 +39,13 @@ build/homeassistant-venv/.installed: tests/homeassistant/requirements.txt deploy
 	@sh deploy/setup.sh homeassistant build/homeassistant-venv
 	@touch $@
 
-test-homeassistant: $(DONE) build/homeassistant-venv/.installed  ## discovery against the real Home Assistant 2024.3.3; needs Python 3.11
+NEWEST := build/homeassistant-new-venv/.installed
+$(NEWEST):
+	@mkdir -p build
+	@sh deploy/setup.sh homeassistant-new build/homeassistant-new-venv && touch $@ || \
+	    echo "test-homeassistant: going on with Home Assistant 2024.3.3 alone" >&2
+
+test-homeassistant: $(DONE) build/homeassistant-venv/.installed $(NEWEST)  ## discovery against the real Home Assistant: 2024.3.3 and the newest that runs here
 	@sh deploy/setup.sh mosquitto
 	@$(WITH) $(BIN)/python -m pytest tests/homeassistant </dev/null
 

@@ -1,7 +1,8 @@
 """Says on the broker what this node is and who its cameras are, and takes back what it said of cameras that are gone.
 
-Retained: the node's `info` and, where wanted, Home Assistant's discovery. Which cameras were introduced is noted in
-the database, so that one that left the configuration while nothing ran is taken back as well. It fills nothing.
+Retained: the node's `info` and, where wanted, Home Assistant's discovery. Which cameras were introduced, and how, is
+noted in the database: one that left the configuration while nothing ran is taken back as well, and so is what was
+said in another way than today's. It fills nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 
@@ -21,12 +22,13 @@ from anr_watch.clock import Clock
 from anr_watch.config import MqttSettings
 from anr_watch.errors import StoreUnavailable
 from anr_watch.model import Camera, Message
+from anr_watch.mqtt.announced import Announced, noted, read, taken_back
 from anr_watch.mqtt.events import Announcer
 from anr_watch.mqtt.homeassistant import HomeAssistant
 from anr_watch.store import Store
 
 LOG = logging.getLogger("anr_watch.introducing")
-INTRODUCED, PAUSED = "introduced", "paused"  # keys of notes in the database
+INTRODUCED, DISCOVERED, PAUSED = "introduced", "discovered", "paused"  # keys of notes in the database
 # After Home Assistant's birth message: not at the same moment as everybody else on the broker.
 _AFTER_BIRTH_S = 5.0
 # Home Assistant removes entities in its own time and would read the empty state of one that is still there: a dozen
@@ -88,6 +90,7 @@ class Introduction:
             self._announcer.topics, self._version, settings.discovery, settings.discovery_prefix
         )
         self._discovers = settings.discovery != "off"
+        self._announced = Announced(settings.discovery, settings.discovery_prefix, settings.base, settings.node)
         self._cameras: Mapping[str, Camera] = {}
         self._told: object = None
         self._born = asyncio.Event()
@@ -158,7 +161,10 @@ class Introduction:
             known = _ids(await self._store.noted(INTRODUCED))
             await self._store.note(INTRODUCED, orjson.dumps(sorted(known | cameras.keys())).decode())
             gone = known - cameras.keys()
-            await self._store.put([*self.info(), *self._gone(gone), *self._discovery(first=self._told is None)])
+            before, told = await self._told_before(known), self._announced.of(cameras)
+            await self._store.note(DISCOVERED, noted([*before, told]))
+            await self._store.put([*self.info(), *self._gone(gone), *taken_back(before, told), *self._discovery()])
+            await self._store.note(DISCOVERED, noted([told]))
             await self._store.tell(list(cameras), self._announcements.state)
             if gone and self._discovers:
                 self._left.set()  # noted until their states are cleared as well
@@ -194,27 +200,33 @@ class Introduction:
             self._born.clear()
             LOG.info("Home Assistant has started: entities and states are sent again")
             try:
-                await self._store.put([*self.info(), *self._discovery(first=False)])
+                await self._store.put([*self.info(), *self._discovery()])
                 await self._store.tell(list(self._cameras), self._announcements.state)
             except StoreUnavailable as error:
                 LOG.warning("Home Assistant is told later: %s", error)
                 self._born.set()
 
-    def _discovery(self, *, first: bool) -> list[Message]:
+    async def _told_before(self, known: set[str]) -> list[Announced]:
+        """Return what Home Assistant was told; earlier versions noted of whom, but not in which way."""
+        text = await self._store.noted(DISCOVERED)
+        if text is not None or not self._discovers:
+            return read(text)
+        return [replace(self._announced.of(known), mode=mode) for mode in ("entities", "device")] if known else []
+
+    def _discovery(self) -> list[Message]:
         if not self._discovers:
             return []
-        found = self._home.withdrawn(self._cameras) if first else []
-        found += self._home.node()
+        found = self._home.node()
         for camera in self._cameras.values():
             found += self._home.camera(camera)
         return found
 
     def _gone(self, camera_ids: Iterable[str]) -> list[Message]:
-        """Return what takes back cameras that are not ours any more; of those with entities the states follow."""
+        """Return what clears the states of cameras that are not ours any more; with entities they follow later."""
         found: list[Message] = []
         for camera_id in sorted(camera_ids):
             LOG.info("taken back from the broker: the camera is gone", extra={"camera": camera_id})
-            found += self._home.forgotten(camera_id) if self._discovers else self._announcer.no_camera(camera_id)
+            found += () if self._discovers else self._announcer.no_camera(camera_id)
         return found
 
 

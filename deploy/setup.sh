@@ -4,6 +4,7 @@
 #   setup.sh venv DIR     a virtual environment in DIR with the project (editable) and what its tests need
 #   setup.sh mosquitto    the mosquitto broker's program (its service is left alone)
 #   setup.sh homeassistant DIR  a virtual environment in DIR with the Home Assistant that discovery is tested against
+#   setup.sh homeassistant-new DIR  the same with the newest Home Assistant that a Python on this machine can run
 #   setup.sh ffmpeg       the ffmpeg program: the benchmark compares with it, nothing else needs it
 #
 # Packages are installed only as root or where sudo asks for no password; otherwise one line says what to install.
@@ -104,6 +105,35 @@ make_homeassistant() {
         fail "pip could not install Home Assistant (is there a network?)"
 }
 
+# The newest Python from 3.12 on (Home Assistant 2025.1; 3.13 runs later ones), also one that pyenv keeps.
+find_new_python() {
+    for minor in 14 13 12; do
+        for python in "python3.$minor" "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3."$minor".*/bin/"python3.$minor"; do
+            if "$python" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null; then
+                echo "$python"
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+# Nothing is pinned here: what people get who install it today. Its MQTT integration names its own packages.
+make_homeassistant_new() {
+    venv=$1
+    python=$(find_new_python) || fail "no Python 3.12 or newer here: the newest Home Assistant cannot be tested"
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || fail "$python cannot make virtual environments"
+    echo "setup: installing the newest Home Assistant that $python can run into $venv (some minutes)" >&2
+    { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check homeassistant &&
+        "$venv/bin/python" -c 'import importlib.util, json, pathlib
+root = pathlib.Path(importlib.util.find_spec("homeassistant").origin).parent
+for one in json.loads((root / "components/mqtt/manifest.json").read_text())["requirements"]: print(one)' \
+            >"$venv/mqtt.txt" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$venv/mqtt.txt"; } ||
+        { rm -rf "$venv" && fail "pip could not install the newest Home Assistant (is there a network?)"; }
+}
+
 get_ffmpeg() {
     command -v ffmpeg >/dev/null 2>&1 || install_package ffmpeg || fail "the benchmark compares with ffmpeg: apt install ffmpeg"
 }
@@ -112,6 +142,7 @@ case "${1:-}" in
 venv) make_venv "${2:?setup.sh venv DIR}" ;;
 mosquitto) get_mosquitto ;;
 homeassistant) make_homeassistant "${2:?setup.sh homeassistant DIR}" ;;
+homeassistant-new) make_homeassistant_new "${2:?setup.sh homeassistant-new DIR}" ;;
 ffmpeg) get_ffmpeg ;;
-*) fail "usage: setup.sh venv DIR | setup.sh mosquitto | setup.sh homeassistant DIR | setup.sh ffmpeg" ;;
+*) fail "usage: setup.sh venv DIR | mosquitto | homeassistant DIR | homeassistant-new DIR | ffmpeg" ;;
 esac

@@ -67,23 +67,15 @@ class HomeAssistant:
             self._published(self._camera_id(camera.id), self._camera_device(camera), self._camera_entities(camera.id))
         )
 
-    def forgotten(self, camera_id: str) -> list[Message]:
-        """Return what removes a camera's entities, of both modes, as the mode may have changed."""
-        own = self._camera_id(camera_id)
-        found = [self._topic(platform, f"{own}-{key}") for platform, key, _ in self._camera_entities(camera_id)]
-        return [_message(topic, b"") for topic in (*found, self._topic("device", own))]
-
-    def withdrawn(self, camera_ids: Iterable[str]) -> list[Message]:
-        """Return what removes the configurations of the mode that is not in use: no entity may stand there twice."""
+    def said(self, camera_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return the topics on which the node and these cameras are described."""
         devices = [(self._node_id, self._node_entities())]
         devices += [(self._camera_id(camera_id), self._camera_entities(camera_id)) for camera_id in camera_ids]
-        topics: list[str] = []
-        for own, entities in devices:
-            if self._mode != "device":
-                topics.append(self._topic("device", own))
-            if self._mode != "entities":
-                topics += [self._topic(platform, f"{own}-{key}") for platform, key, _ in entities]
-        return [_message(topic, b"") for topic in topics]
+        if self._mode == "device":
+            return tuple(self._topic("device", own) for own, _ in devices)
+        return tuple(
+            self._topic(platform, f"{own}-{key}") for own, entities in devices for platform, key, _ in entities
+        )
 
     def _camera_id(self, camera_id: str) -> str:
         return f"{self._node_id}-{slug(camera_id)}"
@@ -329,6 +321,11 @@ class HomeAssistant:
                 },
             ),
         ]
+
+
+def removal(topic: str) -> Message:
+    """Return what removes what was described on a topic."""
+    return _message(topic, b"")
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

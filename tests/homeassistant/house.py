@@ -22,10 +22,12 @@ from tests.broker import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PYTHON = Path(os.environ.get("HOMEASSISTANT_VENV", ROOT / "build" / "homeassistant-venv")) / "bin" / "python"
+OLD, NEW = "homeassistant-venv", "homeassistant-new-venv"  # folders below build/
 DEADLINE_S = 60.0
+_CONNECTED = re.compile(rb"Connected to MQTT server|MQTT client initialized")  # 2024.3; 2025.4
 _OF_OLD = (
     r"Integration device is not supported",  # until 2024.11: that a device message is taken back, too
+    r"running Python version",  # which is deprecated, not what we say
     r"sensor\] Invalid state message '.*\"last\":null",  # a timestamp of None is no news to later ones
 )
 _SECRET = "b" * 64
@@ -37,10 +39,14 @@ logger: {{default: info}}
 """
 
 
-def python() -> str:
-    """Return the Python of Home Assistant's environment."""
-    assert PYTHON.exists(), f"{PYTHON} is not there: make test-homeassistant makes it"
-    return str(PYTHON)
+def python(which: str = OLD) -> Path:
+    """Return the Python of a Home Assistant's environment."""
+    return ROOT / "build" / which / "bin" / "python"
+
+
+def is_installed(which: str) -> bool:
+    """Say whether that Home Assistant was installed to the end (the Makefile notes it)."""
+    return (ROOT / "build" / which / ".installed").exists()
 
 
 def _part(data: bytes) -> bytes:
@@ -57,8 +63,9 @@ def _token() -> str:
 class House:
     """See the module."""
 
-    def __init__(self, folder: Path, broker_port: int) -> None:
+    def __init__(self, folder: Path, broker_port: int, which: str = OLD) -> None:
         self.folder, self.broker_port, self.port = folder / "house", broker_port, free_port()
+        self._which = which
         self._log = folder / "house.log"
 
     async def __aenter__(self) -> Self:
@@ -67,7 +74,7 @@ class House:
         self._prepare()
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                python(),
+                python(self._which),
                 str(HERE / "start.py"),
                 *("--config", str(self.folder), "--skip-pip"),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -75,8 +82,12 @@ class House:
                 stderr=log,
                 env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
             )
-        await self.until(lambda: self._log.read_bytes().count(b"Connected to MQTT server"), self._log.read_text)
-        await self.until(self._is_running, self._log.read_text)
+        try:
+            await self.until(lambda: _CONNECTED.search(self._log.read_bytes()), self._log.read_text)
+            await self.until(self._is_running, self._log.read_text)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,10 +101,11 @@ class House:
 
     @property
     def complaints(self) -> list[str]:
-        """What its log holds against us, without what only a version this old says."""
+        """What its log holds against us, also what will be wrong one day; without what only the old version says."""
         lines = self._log.read_text().splitlines()
-        found = [line for line in lines if re.search(r" (WARNING|ERROR) .*(mqtt|template)", line)]
-        return [line for line in found if not any(re.search(known, line) for known in _OF_OLD)]
+        found = [line for line in lines if re.search(r" (WARNING|ERROR) .*(mqtt|template)|deprecated", line)]
+        known = _OF_OLD if self._which == OLD else ()
+        return [line for line in found if not any(re.search(text, line) for text in known)]
 
     async def until(self, done: Callable[[], object], what: object) -> None:
         """Wait until `done`, which may be a coroutine function, is true."""

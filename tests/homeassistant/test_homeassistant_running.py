@@ -2,26 +2,33 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from house import House
+from house import NEW, OLD, ROOT, House, is_installed
 
 from tests.broker import Broker, Observer
 from tests.world import World
 
-MQTT = '[fills]\nsweep_s = 0.5\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nnode = "test"\ndiscovery = "entities"\n'
+MQTT = '[fills]\nsweep_s = 0.5\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nnode = "box"\ndiscovery = "{mode}"\n'
 GONE = "unavailable"
 
 
+DASHBOARD = ROOT / "deploy" / "homeassistant" / "dashboard.yaml"
+# The newest one where there is a Python for it; devices as a whole are understood from 2024.11 on.
+HOUSES = [(OLD, "entities"), *([(NEW, "entities"), (NEW, "device")] if is_installed(NEW) else [])]
+
+
 @pytest.mark.timeout(240)
-def test_what_people_see_and_do(tmp_path):
+@pytest.mark.parametrize(("which", "mode"), HOUSES)
+def test_what_people_see_and_do(tmp_path, which, mode):
     async def main():
         with Broker(tmp_path) as broker:
             async with (
-                World(tmp_path, settings=MQTT.format(port=broker.port)) as world,
+                World(tmp_path, settings=MQTT.format(port=broker.port, mode=mode)) as world,
                 Observer(broker.port, "anr-watch/#") as seen,
-                House(tmp_path, broker.port) as house,
+                House(tmp_path, broker.port, which) as house,
             ):
                 await _a_fill(world, house)
                 async with world.daemon():
@@ -30,8 +37,34 @@ def test_what_people_see_and_do(tmp_path):
                     await _buttons(house, seen)
                     await _a_camera_goes(world, house)
                     # It is gone: nothing pretends to be there.
-                await house.shows("binary_sensor.anr_watch_test_connected", "off")
+                await house.shows("binary_sensor.anr_watch_box_connected", "off")
                 await house.shows("sensor.gate_footage_pending_gaps", GONE)
+                assert house.complaints == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("which", "mode"), HOUSES[2:])
+def test_the_way_of_telling_can_be_changed(tmp_path, which, mode):
+    """From a message per entity to one per device and back: the same entities, and nothing in its log."""
+
+    async def main():
+        with Broker(tmp_path) as broker:
+            async with (
+                World(tmp_path, settings=MQTT.format(port=broker.port, mode="entities")) as world,
+                House(tmp_path, broker.port, which) as house,
+            ):
+                for way in ("entities", mode, "entities"):
+                    world.settings = MQTT.format(port=broker.port, mode=way)
+                    world.write_config()
+                    async with world.daemon():
+                        await house.shows("binary_sensor.anr_watch_box_connected", "on")
+                        await house.shows("sensor.gate_footage_pending_gaps", "0")
+                        await house.shows("sensor.gate_footage_last_result", "none")
+                    await house.shows("sensor.gate_footage_pending_gaps", GONE)
+                ours = [entity for entity in await house.states() if "gate_footage" in entity or "_box" in entity]
+                assert len(ours) == 11 + 3
                 assert house.complaints == []
 
     asyncio.run(main())
@@ -40,7 +73,7 @@ def test_what_people_see_and_do(tmp_path):
 async def _a_fill(world: World, house: House) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)
     async with world.daemon():
-        await house.shows("binary_sensor.anr_watch_test_connected", "on")
+        await house.shows("binary_sensor.anr_watch_box_connected", "on")
         await house.shows("sensor.gate_footage_last_result", "none")
         world.outage()
         await world.settled()
@@ -57,12 +90,12 @@ async def _a_fill(world: World, house: House) -> None:
     assert "io.anr-watch.fill.completed.v1" in event["attributes"]["event_types"]
     assert states["binary_sensor.gate_footage_problem"]["state"] == "off"
     assert states["sensor.gate_footage_fill_progress"]["state"] == "unknown", "nothing runs"
-    ours = [entity for entity in states if "gate_footage" in entity or "anr_watch_test" in entity]
+    ours = [entity for entity in states if "gate_footage" in entity or "anr_watch_box" in entity]
     assert len(ours) == 11 + 3
 
 
 async def _pauses(world: World, house: House) -> None:
-    for entity in ("switch.gate_footage_pause_fills", "switch.anr_watch_test_pause_all_fills"):
+    for entity in ("switch.gate_footage_pause_fills", "switch.anr_watch_box_pause_all_fills"):
         await house.shows(entity, "off")
         await house.call("switch", "turn_on", entity)
         await house.shows(entity, "on")
@@ -74,7 +107,7 @@ async def _buttons(house: House, seen: Observer) -> None:
     for entity in (
         "button.gate_footage_fill_now",
         "button.gate_footage_recheck",
-        "button.anr_watch_test_recheck",
+        "button.anr_watch_box_recheck",
     ):
         seen.messages.clear()
         await house.call("button", "press", entity)
@@ -87,6 +120,9 @@ async def _buttons(house: House, seen: Observer) -> None:
 async def _a_camera_goes(world: World, house: House) -> None:
     world.kernel.add_camera("yard", anr_enabled=0)
     await house.shows("sensor.yard_footage_pending_gaps", "0")
+    named = set(re.findall(r"\b[a-z_]+\.(?:anr_watch_box|gate|yard)_\w+", DASHBOARD.read_text()))
+    assert len(named) == 14
+    assert named - (await house.states()).keys() == set(), "the example names entities that are not there"
     world.kernel.execute("DELETE FROM cameras WHERE id = 'yard'")
 
     async def is_gone() -> bool:

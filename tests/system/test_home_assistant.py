@@ -43,6 +43,7 @@ def test_entities_come_stay_and_go(tmp_path):
                     await seen.until(lambda _: last(seen, switch) and last(seen, state))
                 world.outage()
                 world.kernel.add_camera("yard", anr_enabled=0)
+                seen.messages.clear()
                 async with world.daemon():
                     await seen.until(lambda _: last(seen, "ha/event/anr-watch-test/anr-watch-test-yard-event/config"))
                     assert json.loads(last(seen, f"{BASE}/info"))["paused"], "a pause outlives a restart"
@@ -54,11 +55,40 @@ def test_entities_come_stay_and_go(tmp_path):
                     await seen.until(
                         lambda _: (found := json.loads(last(seen, state)))["last"] and not found["paused"]
                     )
+                    assert _removed(seen) == set(), "nothing is taken back that nobody said"
                 world.kernel.execute("DELETE FROM cameras WHERE id = 'yard'")  # while nothing runs
                 async with world.daemon():
                     gone = "ha/event/anr-watch-test/anr-watch-test-yard-event/config"
                     await seen.until(lambda _: last(seen, gone) == b"")
                     await until(lambda: last(seen, f"{BASE}/camera/yard/state") == b"", "no state is left")
                     assert last(seen, switch), "the other camera stays"
+                await _the_way_changes(world, seen, switch)
 
     asyncio.run(main())
+
+
+def _removed(seen: Observer) -> set[str]:
+    """The topics of discovery on which an empty message was sent."""
+    return {message.topic for message in seen.messages if message.topic.startswith("ha/") and not message.payload}
+
+
+async def _the_way_changes(world: World, seen: Observer, switch: str) -> None:
+    """Devices in place of entities, once more the same, then none: each takes back what was said before it, once."""
+    device = "ha/device/anr-watch-test/anr-watch-test-gate/config"
+    settings = world.settings
+    for mode, again in (("device", False), ("device", True), ("off", False), ("off", True)):
+        world.settings = settings.replace('"entities"', f'"{mode}"')
+        world.write_config()
+        seen.messages.clear()
+        async with world.daemon():
+            await seen.until(lambda _: last(seen, f"{BASE}/camera/gate/state"))
+            if mode == "device":
+                await seen.until(lambda _: last(seen, device))
+        removed = _removed(seen)
+        if again:
+            assert removed == set()
+        elif mode == "device":
+            assert switch in removed
+            assert len(removed) == 11 + 3
+        else:
+            assert removed == {device, "ha/device/anr-watch-test/anr-watch-test/config"}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anr_watch.model import Camera
+from anr_watch.mqtt.announced import Announced, noted, read, taken_back
 from anr_watch.mqtt.homeassistant import HomeAssistant, slug
 from anr_watch.mqtt.topics import Topics
 
@@ -58,15 +59,42 @@ def test_a_device_says_the_same_in_one_message():
     assert all(part["platform"] in PLATFORMS for part in device["components"].values())
 
 
-def test_what_was_said_is_taken_back():
-    home = HomeAssistant(TOPICS, "1.0", "entities", "ha")
-    said = {message.topic for message in home.camera(CAMERA)}
-    taken = home.forgotten(CAMERA.id)
-    assert said < {message.topic for message in taken}
-    assert all(message.retain and not message.payload for message in taken)
-    other = HomeAssistant(TOPICS, "1.0", "device", "ha")
-    assert {message.topic for message in other.withdrawn([CAMERA.id])} >= said, "the mode was changed"
-    assert not {message.topic for message in home.withdrawn([CAMERA.id])} & said
+def test_every_message_stands_on_a_topic_that_is_known_to_be_ours():
+    for mode in ("entities", "device"):
+        home = HomeAssistant(TOPICS, "1.0", mode, "ha")
+        assert home.said([CAMERA.id]) == tuple(message.topic for message in [*home.node(), *home.camera(CAMERA)])
+
+
+def told(mode="entities", cameras=("gate", "yard"), prefix="ha", node="box"):
+    return Announced(mode, prefix, "anr-watch", node, frozenset(cameras))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "taken"),
+    [
+        ([], told(), ()),
+        ([told()], told(), ()),
+        ([told()], told(cameras=["gate", "shed"]), set(told().topics) - set(told(cameras=["gate"]).topics)),
+        ([told()], told("device"), told().topics),
+        ([told("device")], told(), told("device").topics),
+        ([told("device"), told()], told(), told("device").topics),
+        ([told()], told("off"), told().topics),
+        ([told("off")], told(), ()),
+        ([told()], told(prefix="other"), told().topics),
+        ([told()], told(node="hut"), told().topics),
+    ],
+)
+def test_what_was_said_and_is_so_no_more_is_taken_back(before, now, taken):
+    messages = taken_back(before, now)
+    assert {message.topic for message in messages} == set(taken)
+    assert len(messages) == len(taken)
+    assert all(message.retain and not message.payload for message in messages)
+    assert read(noted(before)) == before
+
+
+@pytest.mark.parametrize("text", [None, "", "x", "1", "{}", "[1]", '[{"cameras": []}]', noted([told()])[:-3]])
+def test_a_note_that_cannot_be_read_is_none(text):
+    assert read(text) == []
 
 
 def test_ids_do_not_depend_on_names():
