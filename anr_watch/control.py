@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from anr_watch.coordinator import Coordinator
 from anr_watch.errors import AnrWatchError
 from anr_watch.filling.tools import Tools
@@ -11,6 +13,12 @@ from anr_watch.model import Window
 from anr_watch.mqtt.commands import Command, Reply, Verb
 from anr_watch.states import FillState
 from anr_watch.store import Origin
+
+# A fill by command may be older than `max_gap_hours`, but a wrong year is refused instead of asked for: 1 TB holds 93
+# days of 1 Mbit/s, so a year is more than the largest cards do. One row is one turn of a device, for hours, and rows
+# that reach into a window are looked for among those that begin at most 32 days before it (store/reading.py).
+OLDEST = timedelta(days=366)
+LONGEST = timedelta(days=31)
 
 
 class Control:
@@ -45,6 +53,10 @@ class Control:
         if window is None or camera_id is None or window.start >= now:
             return Reply(error="fill takes camera, from and to, and begins in the past")
         window = Window(window.start, min(window.end, now))
+        if window.start < now - OLDEST:
+            return Reply(error=f"fill begins more than {OLDEST.days} days ago: no card reaches back that far")
+        if window.seconds > LONGEST.total_seconds():
+            return Reply(error=f"fill takes at most {LONGEST.days} days at once: ask for the rest after it")
         done = await self._tools.store.register_gap(
             camera_id,
             window,

@@ -17,6 +17,7 @@ from anr_watch.mqtt.topics import Topics
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def run(*argv: object, **environment: str) -> subprocess.CompletedProcess:
@@ -77,6 +78,19 @@ def test_the_container_is_built_as_written():
     }
     assert json.loads(" ".join(next(w for w in words if w[0] == "ENTRYPOINT")[1:]))[0] == "anr-watch"
     assert "COPY --from=build /opt/anr-watch /opt/anr-watch" in lines
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint has programs for x86-64 and arm64 only")
+def test_the_linter_of_dockerfiles_has_nothing_to_say():
+    done = run(HADOLINT, "--no-color", DEPLOY / "docker" / "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_compose_reads_the_try_out():
+    check = Path(sys.executable).with_name("check-jsonschema")
+    argv = ("--builtin-schema", "vendor.compose-spec")
+    done = run(check, *argv, DEPLOY / "docker" / "compose.yaml")
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_try_out_is_configured():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 from anr_watch.camera.core import CameraSpec
 from tests.broker import Broker, Observer
@@ -69,6 +70,15 @@ def test_bad_commands_are_answered_in_words(tmp_path):
             ask = Asked(seen)
             await seen.until(lambda all_: any(m.topic == f"{BASE}/info" for m in all_))
             future = {"from": world.at(500).isoformat(), "to": world.at(600).isoformat()}
+            now = datetime.now(UTC)
+            for days, long, why in (
+                (400, 1, "no card reaches back"),
+                (20000, 1, "366 days ago"),
+                (40, 32, "31 days"),
+            ):
+                begin = now - timedelta(days=days)
+                window = {"from": begin.isoformat(), "to": (begin + timedelta(days=long)).isoformat()}
+                assert why in (await ask("fill", camera="gate", **window))["error"]
             for verb, fields in (
                 ("fill", {"camera": "nobody", "from": world.at(-9).isoformat(), "to": world.at(-1).isoformat()}),
                 ("fill", {"camera": "gate"}),
