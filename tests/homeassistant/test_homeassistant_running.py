@@ -16,6 +16,7 @@ GONE = "unavailable"
 
 
 DASHBOARD = ROOT / "deploy" / "homeassistant" / "dashboard.yaml"
+DOCUMENTED = ROOT / "docs" / "home-assistant.md"
 # The newest one where there is a Python for it; devices as a whole are understood from 2024.11 on.
 HOUSES = [(OLD, "entities"), *([(NEW, "entities"), (NEW, "device")] if is_installed(NEW) else [])]
 
@@ -120,9 +121,11 @@ async def _buttons(house: House, seen: Observer) -> None:
 async def _a_camera_goes(world: World, house: House) -> None:
     world.kernel.add_camera("yard", anr_enabled=0)
     await house.shows("sensor.yard_footage_pending_gaps", "0")
-    named = set(re.findall(r"\b[a-z_]+\.(?:anr_watch_box|gate|yard)_\w+", DASHBOARD.read_text()))
-    assert len(named) == 14
-    assert named - (await house.states()).keys() == set(), "the example names entities that are not there"
+    states = await house.states()
+    for file, count in ((DASHBOARD, 14), (DOCUMENTED, 14)):
+        named = set(re.findall(r"\b[a-z_]+\.(?:anr_watch_box|gate|yard)_\w+", file.read_text()))
+        assert len(named) == count, file
+        assert named - states.keys() == set(), f"{file} names entities that are not there"
     world.kernel.execute("DELETE FROM cameras WHERE id = 'yard'")
 
     async def is_gone() -> bool:

@@ -1,5 +1,6 @@
 """The documentation says nothing that is not so: links lead somewhere, configurations load, commands are understood."""
 
+import ast
 import re
 import shlex
 import tomllib
@@ -19,7 +20,7 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TOML = re.compile(r"^ *```toml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:^ {4,}(?:sudo |\S+/bin/|\.venv/bin/)?|`)(anr-watch (?!/)[^`\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^ {4,}(?:sudo (?:-u \S+ )?)?(?:\S*/bin/)?|`)(anr-watch (?!/)[^`\n]*)", re.MULTILINE)
 
 
 def slug(heading: str) -> str:
@@ -81,3 +82,36 @@ def test_the_templates_of_the_camera_guide_can_be_asked():
     assert len(templates) >= 7
     for template in templates:
         check_template(template)
+
+
+def complaints_of_check():
+    """The longest fixed part of what each warning and failure of `check` says."""
+    for file in sorted((ROOT / "anr_watch" / "commands").glob("check*.py")):
+        tree = ast.parse(file.read_text())
+        for scope in ast.walk(tree):
+            if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from _complaints(scope)
+
+
+def _complaints(scope):
+    texts = {}
+    for node in sorted(ast.walk(scope), key=lambda node: getattr(node, "lineno", 0)):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name("text")], value=value)
+                | ast.AugAssign(target=ast.Name("text"), value=value)
+            ):
+                texts["text"] = value
+            case ast.Call(func=ast.Name("warn" | "fail"), args=[_, said, *_]):
+                value = texts.get("text", said) if isinstance(said, ast.Name) else said
+                parts = [part.value for part in ast.walk(value) if isinstance(part, ast.Constant)]
+                fixed = max((part for part in parts if isinstance(part, str)), key=len, default="")
+                if len(fixed.strip(" :;,()")) > 8:
+                    yield fixed.strip(" :;,()/")
+
+
+def test_everything_check_complains_of_has_its_entry():
+    text = " ".join((ROOT / "docs" / "troubleshooting.md").read_text().split())
+    complaints = sorted(set(complaints_of_check()))
+    assert len(complaints) >= 20
+    assert [said for said in complaints if said not in text] == []
