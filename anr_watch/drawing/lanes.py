@@ -7,7 +7,7 @@ palette, which people with any of the common colour deficiencies can tell apart;
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from anr_watch.model import Coverage, Window, clip, merge, near, subtract, total_s
@@ -53,7 +53,9 @@ class Lane:
     """One camera: its id and its pieces by start, which do not overlap."""
 
     camera_id: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece, ...] = field(
+        repr=False
+    )  # asyncio.run makes the text of a result nobody sees: 0.8 s of a month
 
     def seconds(self, kind: Kind) -> float:
         """Return how much time is of a kind."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from anr_watch.instants import format_instant
-from anr_watch.model import Window, merge
+from anr_watch.model import Window
 from anr_watch.store.connection import Session
 from anr_watch.store.reading import TEXT_SLACK
 from anr_watch.store.rows import decode_text
@@ -71,8 +71,7 @@ async def read(
     )
     runs: Runs = {}
     for (camera, ours), pieces in _joined(found, join_s).items():
-        whole = merge((_window(*piece) for piece in pieces), join_s=join_s)
-        met = [(part, bool(ours)) for run in whole if (part := run.meet(window)) is not None]
+        met = [(part, bool(ours)) for run in pieces if (part := _inside(window, *run)) is not None]
         runs.setdefault(decode_text(camera), []).extend(met)
     return {camera: sorted(of_camera) for camera, of_camera in runs.items() if of_camera}
 
@@ -80,7 +79,7 @@ async def read(
 def _joined(
     found: Iterable[tuple[bytes, int, float | None, float | None]], join_s: float
 ) -> dict[tuple[bytes, int], list[list[float]]]:
-    """Return [start, end] in Julian days by camera and whose: neighbours that come one after the other are one."""
+    """Return [start, end] in Julian days by camera and whose, by start: what is at most `join_s` apart is one."""
     # Whole milliseconds lie 40 us apart from themselves as a fraction of a day.
     join = (join_s * 1000 + _HALF_MS) / _DAY_MS
     runs: tuple[dict[bytes, list[list[float]]], ...] = ({}, {})
@@ -95,11 +94,23 @@ def _joined(
         else:
             run = newest[ours][camera] = [start, end]
             runs[ours].setdefault(camera, []).append(run)
-    return {(camera, ours): pieces for ours in (0, 1) for camera, pieces in runs[ours].items()}
+    return {(camera, ours): _in_order(pieces, join) for ours in (0, 1) for camera, pieces in runs[ours].items()}
 
 
-def _window(start: float, end: float) -> Window:
-    return Window(_instant(start), _instant(end))
+def _in_order(pieces: list[list[float]], join: float) -> list[list[float]]:
+    """Join what did not come one after the other: rows are mostly, but not always, in the order of their times."""
+    merged: list[list[float]] = []
+    for piece in sorted(pieces):
+        if merged and piece[0] <= merged[-1][1] + join:
+            merged[-1][1] = max(merged[-1][1], piece[1])
+        else:
+            merged.append(piece)
+    return merged
+
+
+def _inside(window: Window, first: float, last: float) -> Window | None:
+    start, end = max(_instant(first), window.start), min(_instant(last), window.end)
+    return Window(start, end) if start < end else None
 
 
 def _instant(day: float) -> datetime:
