@@ -22,8 +22,9 @@ from difflib import get_close_matches
 from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast
 
+from anr_watch import __version__
 from anr_watch.commands.catalogue import COMMANDS, Command
 from anr_watch.errors import AnrWatchError, ConfigError, UsageError
 from anr_watch.log import one_line, redact
@@ -69,19 +70,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"{self.prog}: {one_line(message)} (see: {self.prog} --help)\n")
 
 
-class _Version(argparse.Action):
-    """Prints the installed version; `importlib.metadata` is imported only then."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str = argparse.SUPPRESS, **_: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="print the version and end")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this option needs
-
-        sys.stdout.write(f"anr-watch {version('anr-watch')}\n")
-        parser.exit(Exit.DONE)
-
-
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """Return the parser; only the `chosen` command knows its own options, the others are names with a line."""
     parser = _Parser(
@@ -91,7 +79,9 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version)
+    parser.add_argument(
+        "--version", action="version", version=f"anr-watch {__version__}", help="print the version and end"
+    )
     _add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Parser)
     for name, command in COMMANDS.items():

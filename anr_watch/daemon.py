@@ -17,10 +17,10 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from anr_watch import __version__
 from anr_watch.announcements import Announcements
 from anr_watch.clock import Clock
 from anr_watch.config import Settings
@@ -394,7 +394,7 @@ class _Daemon:
                 LOG.info(
                     "ready",
                     extra={
-                        "version": version("anr-watch"),
+                        "version": __version__,
                         "mode": engine.store.mode,
                         "database": settings.database.path,
                         "recordings": settings.recordings.path,

@@ -13,10 +13,10 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import version
 
 import orjson
 
+from anr_watch import __version__
 from anr_watch.announcements import Announcements
 from anr_watch.clock import Clock
 from anr_watch.config import MqttSettings
@@ -85,7 +85,7 @@ class Introduction:
         self._store, self._announcements, self._clock = store, announcements, clock
         self._announcer = Announcer(settings.node, settings.base)
         self._boot_id, self._started_at = boot_id, started_at
-        self._version = version("anr-watch")
+        self._version = __version__
         self._home = HomeAssistant(
             self._announcer.topics, self._version, settings.discovery, settings.discovery_prefix
         )

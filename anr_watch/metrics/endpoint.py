@@ -12,9 +12,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from anr_watch import __version__
 from anr_watch.clock import Clock
 from anr_watch.config.checking import address_of
 from anr_watch.coordinator import Coordinator
@@ -49,7 +49,7 @@ class Endpoint:
             raise ConfigError("config", (Problem("metrics.listen", "", fix),)) from error
         self._families = families
         self._figures, self._clock = figures, clock
-        self._version = version("anr-watch")
+        self._version = __version__
         self._serves: tuple[Store, Coordinator] | None = None
         self.connected: Callable[[], bool] | None = None  # None: no broker is configured
         self._measured: tuple[Store, float, Measures | None] | None = None
