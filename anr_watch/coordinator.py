@@ -110,6 +110,8 @@ class Coordinator:
         self._last_words: dict[tuple[str, str], Presence] = {}  # by camera and source
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
+        self._untold: list[Change] = []
+        self._parked_since: dict[str, Parked] = {}  # during the present pass, which may have looked before
         self._told_held = ""
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
@@ -230,17 +232,25 @@ class Coordinator:
         store, now = self._tools.store, self._tools.clock.now()
         hours = self._tools.settings.fills.max_gap_hours
         trigger = hints.trigger or Trigger("timer", self._tools.clock.monotonic())
+        self._parked_since.clear()
         look = await store.look(now=now, max_gap_hours=hours)
         self._take_over(look)
         if self.introduce is not None:
             await self.introduce(look.cameras)
         hints.evidence[:0] = self._status_evidence(look, now)
-        await self._weigh(hints)
-        due_s = await self._index(hints, now)
-        changed = await self._segments(hints, look)
-        changed |= await self._edges(hints, look, now)
-        if changed or self._indexer is not None:  # the indexer works in steps, and any of them may have found a gap
+        self._untold += self._weigh(hints)
+        # Who came back is written down while it is looked what that camera missed; what is told keeps its order.
+        told, found = await asyncio.gather(self._tell(), self._find(hints, look, now), return_exceptions=True)
+        if isinstance(told, BaseException):
+            raise told
+        if isinstance(found, BaseException):
+            raise found
+        due_s, changed = found
+        await self._tell()  # of cameras whose new file said that they are back
+        if self._indexer is not None:  # it works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
+        elif changed:
+            look = await store.look_at(look.cameras.keys() & changed, look, now=self._tools.clock.now())
         await self._refresh_parked(look)
         if left_open := self.scheduler.left_open:
             await store.interrupt_open_attempts(
@@ -254,6 +264,13 @@ class Coordinator:
         fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
         await self._tell_held()
         return min((s for s in (due_s, room_due_s, fills_due_s) if s is not None), default=None)
+
+    async def _find(self, hints: _Hints, look: Look, now: datetime) -> tuple[float | None, set[str]]:
+        """Index files and register holes; return when to index again and whose rows may have changed."""
+        due_s = await self._index(hints, now)
+        changed = await self._segments(hints, look)
+        changed |= await self._edges(hints, look, now)
+        return due_s, changed
 
     async def _tell_held(self) -> None:
         """Tell in each camera's state why nothing is filled, when that changed."""
@@ -301,14 +318,17 @@ class Coordinator:
                 found.append(Evidence(camera.id, "database", level, retained=before is None, at=now))
         return found
 
-    async def _weigh(self, hints: _Hints) -> None:
+    def _weigh(self, hints: _Hints) -> list[Change]:
         """Take evidence in and note the cameras that came online, and whether they were known to be offline.
+
+        Returns what changed in what is believed.
 
         What was heard is heard once: a pass that fails later finds the edge among the hints, not the evidence.
 
         A source that turns to online is an edge even where another source never noticed the outage: the kernel's
         status may still say `recording` when the camera's own message says that it is back.
         """
+        changes: list[Change] = []
         while hints.evidence:
             word = hints.evidence.pop(0)
             level = self._book.level(word.camera_id, word.source)
@@ -318,27 +338,39 @@ class Coordinator:
             gone = word.level is Presence.OFFLINE and not word.retained and level is not Presence.OFFLINE
             if gone and word.camera_id in self.cameras:
                 self.scheduler.offline_word(self.cameras[word.camera_id], word.source)
-            if edge and change is None and word.camera_id in self.cameras and word.camera_id not in self._told_online:
+            told = word.camera_id in self._told_online
+            if edge and change is None and word.camera_id in self.cameras and not told:
                 change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
             if edge:
                 offline = Presence.OFFLINE in (level, overall)
                 hints.edges[word.camera_id] = hints.edges.get(word.camera_id, False) or offline
                 hints.sources[word.camera_id] = word.source
-            if change is not None:
-                await self._tell(change)
+            if change is None:
+                continue
+            changes.append(change)
+            if change.after is Presence.ONLINE and change.edge:
+                self._told_online.add(change.camera_id)
+            else:
+                self._told_online.discard(change.camera_id)
+        return changes
 
-    async def _tell(self, change: Change) -> None:
-        if change.after is Presence.ONLINE and change.edge:
-            self._told_online.add(change.camera_id)
-        else:
-            self._told_online.discard(change.camera_id)
-        LOG.info(
-            "presence",
-            extra={"camera": change.camera_id, "before": change.before, "after": change.after, "by": change.source},
-        )
-        await self._tools.store.save_presence(
-            change.camera_id, change.after, change.at, self.announcements.presence(change)
-        )
+    async def _tell(self) -> None:
+        """Tell what changed in what is believed; what could not be written down is told at the next pass."""
+        while self._untold:
+            change = self._untold[0]
+            await self._tools.store.save_presence(
+                change.camera_id, change.after, change.at, self.announcements.presence(change)
+            )
+            del self._untold[0]
+            LOG.info(
+                "presence",
+                extra={
+                    "camera": change.camera_id,
+                    "before": change.before,
+                    "after": change.after,
+                    "by": change.source,
+                },
+            )
 
     # -- what is recorded, what is missing -------------------------------------------------------------------------
 
@@ -349,13 +381,14 @@ class Coordinator:
             self.cameras, set(hints.segments), everything=hints.everything, now=now, closed=hints.closed
         )
 
-    async def _segments(self, hints: _Hints, look: Look) -> bool:
-        """Register the holes in front of new live files; say whether rows changed."""
+    async def _segments(self, hints: _Hints, look: Look) -> set[str]:
+        """Register the holes in front of new live files; return the cameras whose rows changed."""
         if hints.everything:
             hints.segments |= await self._unseen(look)
         seen = hints.segments.items()
         cameras = [(look.cameras[camera_id], start) for camera_id, start in seen if camera_id in look.cameras]
-        return any(await asyncio.gather(*(self._segment(camera, start) for camera, start in cameras)))
+        changed = await asyncio.gather(*(self._segment(camera, start) for camera, start in cameras))
+        return {camera.id for (camera, _), new in zip(cameras, changed, strict=True) if new}
 
     async def _unseen(self, look: Look) -> dict[str, datetime]:
         """Return the newest file of each camera that has another newest file than at the last full look."""
@@ -391,11 +424,11 @@ class Coordinator:
             silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
             self._book.hear(silent)
             back = Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)
-            await self._weigh(_Hints(evidence=[back]))
+            self._untold += self._weigh(_Hints(evidence=[back]))
         return found
 
-    async def _edges(self, hints: _Hints, look: Look, now: datetime) -> bool:
-        """End the waits of cameras that came back and register what they missed; say whether rows changed."""
+    async def _edges(self, hints: _Hints, look: Look, now: datetime) -> set[str]:
+        """End the waits of cameras that came back and register what they missed; return whose rows changed."""
         edges = hints.edges.items()
         back = [(look.cameras[camera_id], offline) for camera_id, offline in edges if camera_id in look.cameras]
         for camera, _ in back:
@@ -404,8 +437,9 @@ class Coordinator:
                 if gap.camera_id == camera.id:
                     self.scheduler.gap_edge(gap)
         if not self._tools.settings.fills.register_gaps:
-            return False
-        return any(await asyncio.gather(*(self._edge(camera, now, offline) for camera, offline in back)))
+            return set()
+        changed = await asyncio.gather(*(self._edge(camera, now, offline) for camera, offline in back))
+        return {camera.id for (camera, _), new in zip(back, changed, strict=True) if new}
 
     async def _edge(self, camera: Camera, now: datetime, offline: bool) -> bool:  # noqa: FBT001 - one caller
         if not camera.records_always:
@@ -421,10 +455,11 @@ class Coordinator:
         LOG.warning("camera parked: %s", detail or reason, extra={"camera": camera.id, "reason": reason})
         announce = self.announcements.parked(camera.id, reason, detail)
         await self._tools.store.park(camera.id, reason, detail, fingerprint(camera), announce)
+        self._parked_since[camera.id] = Parked(reason, detail, fingerprint(camera), self._tools.clock.now())
 
     async def _refresh_parked(self, look: Look) -> None:
         """Take over who is parked, and let those go whose row or configuration changed."""
-        self._parked = await self._tools.store.parked()
+        self._parked = {**look.parked, **self._parked_since}
         for camera_id, parked in list(self._parked.items()):
             camera = look.cameras.get(camera_id)
             if camera is not None and fingerprint(camera) != parked.fingerprint:

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from anr_watch.coverage import missing
 from anr_watch.errors import StorageError
-from anr_watch.filling.asking import Asking
+from anr_watch.filling.asking import Asking, Learned, learn
 from anr_watch.filling.pacing import pace_of, slow_down, speed_up
 from anr_watch.filling.recorded import recorded, remember_proved
 from anr_watch.filling.tools import Step, Tools, Trigger, Underway
@@ -69,6 +69,15 @@ class _GaveWay:
     why: str
     rate_bytes_s: float
     live_bytes_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is asked for, what was recorded before, and what earlier fills have found out."""
+
+    underway: Underway
+    covered: Coverage
+    learned: Learned
 
 
 class Fill:
@@ -140,8 +149,26 @@ class Fill:
         Raises:
             AnrWatchError: the database cannot be used; the row is still pending.
         """
+        with self._tools.workers.expected():
+            prepared = await self._prepare()
+        if not isinstance(prepared, _Prepared):
+            return prepared
+        underway, before = prepared.underway, prepared.covered
+        asking = self._asking = Asking(self._tools, underway, prepared.learned, stopping=self.stopping)
+        try:
+            end = await asking.ask()
+        except BaseException as error:
+            # Cancelled, or a fault of ours: what is in place counts, and the attempt must not stay open.
+            left = ReplayEnd(Reason.INTERRUPTED, "stopped" if not isinstance(error, Exception) else repr(error))
+            await _to_its_end(self._conclude(underway, asking, before, left))
+            raise
+        return await self._conclude(underway, asking, before, end)
+
+    async def _prepare(self) -> _Prepared | Outcome | None:
+        """Look up what to ask for and write the attempt; an outcome, or None, where nothing is to be asked."""
         tools = self._tools
-        footage = await recorded(tools, self.gap)
+        # At once: each look waits for a thread, and the camera waits for all of them.
+        footage, learned = await asyncio.gather(recorded(tools, self.gap), learn(tools, self.gap))
         wanted = fillable(
             self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
         )
@@ -160,15 +187,7 @@ class Fill:
         if attempt is None:
             return None
         underway = self._underway = Underway(self.gap, self.camera, target, sides, until, footage.live_start, attempt)
-        asking = self._asking = Asking(tools, underway, stopping=self.stopping)
-        try:
-            end = await asking.ask()
-        except BaseException as error:
-            # Cancelled, or a fault of ours: what is in place counts, and the attempt must not stay open.
-            left = ReplayEnd(Reason.INTERRUPTED, "stopped" if not isinstance(error, Exception) else repr(error))
-            await _to_its_end(self._conclude(underway, asking, footage.covered, left))
-            raise
-        return await self._conclude(underway, asking, footage.covered, end)
+        return _Prepared(underway, footage.covered, learned)
 
     async def _begin(self, target: Window) -> Attempt | None:
         """Claim the gap and write the attempt; None if it is resolved, or somebody else is at it."""

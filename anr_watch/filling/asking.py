@@ -21,7 +21,7 @@ from anr_watch.filling.placing import Placing
 from anr_watch.filling.tools import Tools, Underway
 from anr_watch.joins import approach, clocks, guesses
 from anr_watch.joins.matching import FEWEST
-from anr_watch.model import Camera, DeviceClock, Window
+from anr_watch.model import Camera, DeviceClock, Gap, Window
 from anr_watch.replay.job import End, Ended, ReplayJob, Unproved
 from anr_watch.replay.secrets import open_camera
 from anr_watch.replay.urls import ReplayRequest, build_replay_request, device_of
@@ -44,12 +44,24 @@ class _Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learned:
-    """What earlier fills have found out."""
+class Learned:
+    """What earlier fills have found out: clocks by device, guesses ruled out for the gap, whether joins matched."""
 
     clocks: Mapping[str, DeviceClock]
     tried: Collection[str]
     matched: bool
+
+
+async def learn(tools: Tools, gap: Gap) -> Learned:
+    """Return what earlier fills of a gap and of its camera have found out.
+
+    Raises:
+        AnrWatchError: the database cannot be used.
+    """
+    store, since = tools.store, tools.clock.now() - approach.MATCHED_FOR
+    return Learned(
+        *await asyncio.gather(store.clocks(), store.guessed(gap.id), store.matched(gap.camera_id, since=since))
+    )
 
 
 class Asking:
@@ -58,6 +70,7 @@ class Asking:
     Args:
         tools: the rims.
         underway: the attempt.
+        learned: see `learn`.
         stopping: it was to be stopped before it began.
 
     Attributes:
@@ -65,8 +78,8 @@ class Asking:
         listening: what the last replay told.
     """
 
-    def __init__(self, tools: Tools, underway: Underway, *, stopping: bool) -> None:
-        self._tools, self._underway = tools, underway
+    def __init__(self, tools: Tools, underway: Underway, learned: Learned, *, stopping: bool) -> None:
+        self._tools, self._underway, self._learned = tools, underway, learned
         self._around = False  # the last request was for all readings of its digits: no measure of the clock
         self.placing = Placing(tools, underway)
         self.listening = Listening(tools, underway, self.placing, stopping=stopping)
@@ -81,14 +94,13 @@ class Asking:
         if self.listening.stopping:
             return ReplayEnd(Reason.INTERRUPTED, "stopped before it began")
         try:
-            # All that has to be looked up before the camera is asked, at once: waiting for a thread takes longer.
-            ready, learned = await asyncio.gather(asyncio.to_thread(self._prepare), self._learn())
+            ready = await asyncio.to_thread(self._prepare)
             if ready.room_mb < tools.settings.recordings.min_free_mb:
                 return ReplayEnd(
                     Reason.DISK_FULL,
                     f"{ready.room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
                 )
-            return await self._ask(ready, learned)
+            return await self._ask(ready, self._learned)
         except ReplayRefused as error:
             return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
         except StorageError as error:
@@ -106,16 +118,7 @@ class Asking:
         # The worker has no folder of ours to start from.
         return _Ready(opened, recordings.free_mb(), recordings.staging(self._underway.gap.id).absolute())
 
-    async def _learn(self) -> _Learned:
-        store, underway = self._tools.store, self._underway
-        since = self._tools.clock.now() - approach.MATCHED_FOR
-        return _Learned(
-            *await asyncio.gather(
-                store.clocks(), store.guessed(underway.gap.id), store.matched(underway.camera.id, since=since)
-            )
-        )
-
-    async def _ask(self, ready: _Ready, learned: _Learned) -> ReplayEnd:
+    async def _ask(self, ready: _Ready, learned: Learned) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
         camera, listening = self._underway.camera, self.listening
         device = str(device_of(ready.opened))
@@ -164,7 +167,7 @@ class Asking:
             for side in (sides.head, sides.tail)
         )
 
-    def _requests(self, clock: DeviceClock | None, learned: _Learned) -> tuple[approach.Request, ...]:
+    def _requests(self, clock: DeviceClock | None, learned: Learned) -> tuple[approach.Request, ...]:
         """Return what to ask for, in order, with what is known of the device's clock."""
         tools, underway, options = self._tools, self._underway, self._underway.camera.options
         known_s = clock.offset_s if clock is not None and clock.samples else None

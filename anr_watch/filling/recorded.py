@@ -88,23 +88,26 @@ async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
     store, recordings, camera_id = tools.store, tools.recordings, gap.camera_id
     around = gap.window.widened(AROUND_S, AROUND_S)
     rows = await store.segments(camera_id, around)
-    strays, newest = await asyncio.to_thread(
-        lambda: (_strays(recordings, camera_id, around, rows), recordings.newest(camera_id))
+    near = gap.window.widened(NEAR_S, NEAR_S)
+    unsaid = [row for row in rows if not row.ours and row.window.overlaps(near)]
+    strays, newest, files = await asyncio.to_thread(
+        lambda: (
+            _strays(recordings, camera_id, around, rows),
+            recordings.newest(camera_id),
+            {row.path: _file_of(recordings, row) for row in unsaid},
+        )
     )
     for path, stray in strays:
         inside = gap.window.start <= stray.window.start < gap.window.end
         if stray.ours or (inside and newest is not None and path != newest.path):
             text = await store.segment_path_text(camera_id, path, recordings.root)
             await store.add_segment(replace(stray, path=text), announce=tools.announcements.state)
-    known = [await _as_the_file_says(tools, gap, row) for row in rows]
+    known = [await _as_the_file_says(tools, row, files.get(row.path)) for row in rows]
     return [*known, *(stray for _, stray in strays)]
 
 
-async def _as_the_file_says(tools: Tools, gap: Gap, row: Segment) -> Segment:
+async def _as_the_file_says(tools: Tools, row: Segment, file: Segment | None) -> Segment:
     """Return what a row that is not known to be ours stands for; a file of ours says so itself, and is noted."""
-    if row.ours or not row.window.overlaps(gap.window.widened(NEAR_S, NEAR_S)):
-        return row
-    file = await asyncio.to_thread(_file_of, tools.recordings, row)
     if file is None or not file.ours:
         return row
     found = replace(file, path=row.path)

@@ -1,8 +1,7 @@
 """The daemon's side of the replay workers: starts the forking parent and hands jobs over; it never imports av.
 
 The only module of the daemon that starts a program, and that program is our own `forkserver`. One worker stands by,
-forked and waiting for its job: the first replay after a while asks its camera 4 ms sooner, and the waiting worker
-costs 3 MB.
+forked and waiting for its job; further ones are forked while their fills look up what to ask for (`expected`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,7 +63,8 @@ class Workers:
 
     def __init__(self, *, grace_s: float = GRACE_S) -> None:
         self._grace_s = grace_s
-        self._standing_by: _Worker | None = None
+        self._standing_by: list[_Worker] = []
+        self._expected = 0
         self._next_one: asyncio.TimerHandle | None = None
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
@@ -103,6 +103,17 @@ class Workers:
         """
         await self._start()
         self._stand_by()
+
+    @contextlib.contextmanager
+    def expected(self) -> Iterator[None]:
+        """During the block it turns out what to ask for: a worker for that is forked meanwhile, on another core."""
+        self._expected += 1
+        try:
+            self._fork_ahead(self._expected)
+            yield
+        finally:
+            self._expected -= 1
+            self._soon()
 
     @contextlib.asynccontextmanager
     async def replay(self, job: ReplayJob) -> AsyncIterator[Running]:
@@ -152,8 +163,7 @@ class Workers:
         if worker.pid is not None:
             running.started(worker.pid)
         await running.attach(worker.stdin, worker.stdout, worker.stderr)
-        if self._next_one is None:
-            self._next_one = asyncio.get_running_loop().call_later(STAND_BY_S, self._stand_by)
+        self._soon()
 
     async def _worker(self) -> _Worker:
         """Return the worker that stands by, or a new one.
@@ -161,9 +171,8 @@ class Workers:
         Raises:
             WorkersUnavailable, OSError: there is none to be had.
         """
-        worker, self._standing_by = self._standing_by, None
-        if worker is not None:
-            return worker
+        if self._standing_by:
+            return self._standing_by.pop(0)
         await self._start()
         try:
             return self._fork()
@@ -194,20 +203,33 @@ class Workers:
                 os.close(fd)
         return worker
 
+    def _soon(self) -> None:
+        """In a moment see to it that one worker stands by."""
+        if self._next_one is None:
+            self._next_one = asyncio.get_running_loop().call_later(STAND_BY_S, self._stand_by)
+
     def _stand_by(self) -> None:
+        """Have one worker stand by, and as many more as are expected to be needed."""
         self._next_one = None
-        if self._standing_by is None:
-            # The next replay starts another parent, or says what is missing.
-            with contextlib.suppress(OSError, NoDescriptors):
-                self._standing_by = self._fork()
+        wanted = max(1, self._expected)
+        for worker in self._standing_by[wanted:]:
+            worker.close()
+        del self._standing_by[wanted:]
+        self._fork_ahead(wanted)
+
+    def _fork_ahead(self, count: int) -> None:
+        # The next replay starts another parent, or says what is missing.
+        with contextlib.suppress(OSError, NoDescriptors):
+            while self._socket is not None and len(self._standing_by) < count:
+                self._standing_by.append(self._fork())
 
     def _dismiss(self) -> None:
-        """Let the worker that stands by go, and call no other."""
+        """Let the workers that stand by go, and call no other."""
         if self._next_one is not None:
             self._next_one.cancel()
             self._next_one = None
-        worker, self._standing_by = self._standing_by, None
-        if worker is not None:
+        standing_by, self._standing_by = self._standing_by, []
+        for worker in standing_by:
             worker.close()
 
     async def _spawn(self) -> None:
@@ -270,16 +292,18 @@ class Workers:
     def _told(self, message: dict[str, int]) -> None:
         if "ready" in message and self._ready is not None and not self._ready.done():
             self._ready.set_result(message["ready"])
-        number, waiting = message.get("id", 0), self._standing_by
-        running = self._running.get(number)
+        number = message.get("id", 0)
+        running, waiting = self._running.get(number), [w for w in self._standing_by if w.number == number]
         if running is not None and "pid" in message:
             running.started(int(message["pid"]))
         elif running is not None and "exit" in message:
             running.exited(int(message["exit"]))
-        elif waiting is not None and waiting.number == number:
-            waiting.pid = message.get("pid")
-            if "exit" in message:  # somebody killed it
-                self._dismiss()
+        elif waiting and "exit" in message:  # somebody killed it
+            self._standing_by.remove(waiting[0])
+            waiting[0].close()
+            self._soon()
+        elif waiting:
+            waiting[0].pid = message.get("pid")
 
     def _lost(self) -> None:
         """The forking parent is gone; its workers go on and are heard through their own pipes."""

@@ -218,18 +218,6 @@ async def unpark(session: Session, camera_id: str) -> bool:
     return bool(await session.all("DELETE FROM anr_parked WHERE camera_id = ? RETURNING camera_id", (camera_id,)))
 
 
-async def parked(session: Session) -> dict[str, Parked]:
-    """Return the parked cameras by id."""
-    found: dict[str, Parked] = {}
-    for row in await session.all("SELECT camera_id, reason, detail, fingerprint, since FROM anr_parked"):
-        try:
-            since = parse_instant(row["since"])
-            found[row["camera_id"]] = Parked(Reason(row["reason"]), row["detail"], row["fingerprint"], since)
-        except (ValueError, ParseError):
-            continue
-    return found
-
-
 async def save_presence(session: Session, camera_id: str, presence: Presence, since: datetime) -> None:
     """Note what is believed about a camera, for `status` and the next start."""
     await session.all(

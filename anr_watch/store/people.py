@@ -64,7 +64,7 @@ async def status(
 ) -> list[StatusRow]:
     """Return one row per readable camera, by id; without our tables only what the kernel's say."""
     view = await reading.look(session, now, max_gap_hours, options, standalone=standalone, prepared=prepared)
-    parked = await attempts.parked(session) if prepared else {}
+    parked = await reading.parked(session) if prepared else {}
     presences = await attempts.presences(session) if prepared else {}
     result: list[StatusRow] = []
     for camera_id, camera in sorted(view.cameras.items()):

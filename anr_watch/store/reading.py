@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 
 from anr_watch.config.settings import CameraSettings
 from anr_watch.errors import ParseError
-from anr_watch.instants import format_instant
+from anr_watch.instants import format_instant, parse_instant
 from anr_watch.model import Camera, CameraFacts, Gap, ReplayOptions, Window, merge, total_s
 from anr_watch.states import Reason
 from anr_watch.store import rows
 from anr_watch.store.connection import Session
-from anr_watch.store.values import Look, Wait
+from anr_watch.store.values import Look, Parked, Wait
 
 # More pending rows than this are not walked through: 2 000 take about 3 ms.
 FEW = 2000
@@ -169,7 +169,20 @@ async def look(
     asked = await _asked(session) if prepared else []
     known = {gap.id for gap in gaps}
     gaps += [gap for gap in asked if gap.camera_id in cameras and gap.id not in known]
-    return Look(cameras, tuple(gaps), tuple(malformed), frozenset(gap.id for gap in asked))
+    held = await parked(session) if prepared else {}
+    return Look(cameras, tuple(gaps), tuple(malformed), frozenset(gap.id for gap in asked), held)
+
+
+async def parked(session: Session) -> dict[str, Parked]:
+    """Return the parked cameras by id."""
+    found: dict[str, Parked] = {}
+    for row in await session.all("SELECT camera_id, reason, detail, fingerprint, since FROM anr_parked"):
+        try:
+            since = parse_instant(row["since"])
+            found[row["camera_id"]] = Parked(Reason(row["reason"]), row["detail"], row["fingerprint"], since)
+        except (ValueError, ParseError):
+            continue
+    return found
 
 
 async def _asked(session: Session) -> list[Gap]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -148,7 +149,23 @@ class Store:
             self._reported.update(fresh)
         else:
             fresh = ()
-        return Look(seen.cameras, seen.gaps, fresh, seen.asked)
+        return Look(seen.cameras, seen.gaps, fresh, seen.asked, seen.parked)
+
+    async def look_at(self, camera_ids: Collection[str], seen: Look, *, now: datetime) -> Look:
+        """Return what was seen a moment ago with the gaps of these cameras as they are now."""
+
+        async def work(session: Session) -> list[Gap]:
+            found = [await reading.pending(session, one, now, self._hours) for one in sorted(camera_ids)]
+            return [gap for gaps in found for gap in gaps]
+
+        fresh = await self._reader.read(work)
+        known = {gap.id for gap in fresh}
+        kept = (
+            gap
+            for gap in seen.gaps
+            if gap.id not in known and (gap.camera_id not in camera_ids or gap.id in seen.asked)
+        )
+        return replace(seen, gaps=(*kept, *fresh))
 
     async def gap(self, gap_id: str) -> Gap | None:
         """Return one row of any state; None if there is none or it cannot be read."""
@@ -384,7 +401,7 @@ class Store:
 
     async def parked(self) -> dict[str, Parked]:
         """Return the parked cameras by id."""
-        return await self._reader.read(attempts.parked) if self.prepared else {}
+        return await self._reader.read(reading.parked) if self.prepared else {}
 
     async def save_presence(
         self, camera_id: str, presence: Presence, since: datetime, announce: Announce | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -51,18 +51,30 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """Why nothing is asked of a camera. `fingerprint` is the caller's: when it changes, so did the cause."""
+
+    reason: Reason
+    detail: str
+    fingerprint: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Everything the planner needs of the database at one time.
 
     `gaps` are pending and reach into the asked hours; the caller clips them. `malformed` names rows that
     cannot be read, as (id, why), each once in the life of a store; they are ignored and never changed. `asked` are
-    the ids of the gaps that a person asked for: they are among `gaps` whatever their age.
+    the ids of the gaps that a person asked for: they are among `gaps` whatever their age. `parked` are the cameras
+    that are not asked any more.
     """
 
     cameras: dict[str, Camera]
     gaps: tuple[Gap, ...]
     malformed: tuple[tuple[str, str], ...] = ()
     asked: frozenset[str] = frozenset()
+    parked: Mapping[str, Parked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +84,6 @@ class Wait:
     next_at: datetime | None  # not before; None: as soon as something is to be had
     tries: int  # tries in a row that ended for `reason`
     reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """Why nothing is asked of a camera. `fingerprint` is the caller's: when it changes, so did the cause."""
-
-    reason: Reason
-    detail: str
-    fingerprint: str
-    since: datetime
 
 
 class Registered(StrEnum):

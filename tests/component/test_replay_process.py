@@ -1,6 +1,7 @@
 """The processes: what dies with what, what is inherited, and that nonsense from a worker does no harm."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -340,38 +341,62 @@ def test_a_crash_is_told_with_the_end_of_its_stderr_and_without_the_url(tmp_path
     assert "word" not in ended.detail
 
 
+def standing_by(workers: Workers) -> int | None:
+    """The process that waits for the next job."""
+    return workers._standing_by[0].pid if workers._standing_by else None
+
+
+def test_a_worker_is_forked_for_each_fill_that_looks_up_what_to_ask_for(tmp_path):
+    async def main():
+        async with mute_server() as (port, _), Workers() as workers:
+            await workers.start()
+            with contextlib.ExitStack() as fills:
+                for _ in range(3):
+                    fills.enter_context(workers.expected())
+                await until(lambda: len([w for w in workers._standing_by if w.pid]) == 3)
+                waiting = {w.pid for w in workers._standing_by}
+                async with workers.replay(mute_job(port, tmp_path)) as one:
+                    assert one.pid in waiting
+                    await one.stop()
+                    assert [event.cause async for event in one] == [End.STOPPED]
+            await until(lambda: len(workers._standing_by) == 1)
+            await until(lambda: sum(map(alive, waiting)) == 1)
+
+    asyncio.run(main())
+
+
 def test_a_worker_stands_by_takes_the_next_job_and_is_followed_by_another(tmp_path):
     async def main():
         async with mute_server() as (port, _), Workers() as workers:
             await workers.start()
-            await until(lambda: workers._standing_by.pid)
-            first = workers._standing_by.pid
+            await until(lambda: standing_by(workers))
+            first = standing_by(workers)
             async with (
                 workers.replay(mute_job(port, tmp_path)) as one,
                 workers.replay(mute_job(port, tmp_path)) as two,
             ):
                 assert one.pid == first
                 await until(lambda: two.pid not in (None, first))
-                await until(lambda: workers._standing_by is not None and workers._standing_by.pid)
-                second = workers._standing_by.pid
+                await until(lambda: standing_by(workers))
+                second = standing_by(workers)
                 await one.stop()
                 await two.stop()
                 for running in (one, two):
                     assert [event.cause async for event in running] == [End.STOPPED]
             os.kill(second, signal.SIGKILL)  # by the system, for want of memory
-            await until(lambda: workers._standing_by is None)
+            await until(lambda: standing_by(workers) != second)
             async with workers.replay(mute_job(port, tmp_path)) as three:
                 await until(lambda: three.pid)
                 await three.stop()
                 assert [event.cause async for event in three] == [End.STOPPED]
-            await until(lambda: workers._standing_by is not None and workers._standing_by.pid)
-            third = workers._standing_by.pid
+            await until(lambda: standing_by(workers))
+            third = standing_by(workers)
             os.kill(workers.pid, signal.SIGKILL)
             await until(lambda: not alive(third))  # its parent could not tell of its end any more
-            assert workers._standing_by is None
+            assert not workers._standing_by
             await workers.start()
-            await until(lambda: workers._standing_by.pid)
-            last = workers._standing_by.pid
+            await until(lambda: standing_by(workers))
+            last = standing_by(workers)
         await until(lambda: not alive(last))
 
     asyncio.run(main())
