@@ -191,7 +191,10 @@ class Coordinator:
         self._paced = bool(self._tools.paces)
         for gap_id, wait in (await self._tools.store.waits(now=now)).items():
             if wait.next_at is not None:
-                self.scheduler.remember(gap_id, wait.reason, wait.tries, (wait.next_at - now).total_seconds())
+                # A worker that died, or was stopped, may not do so again: this may be another version, or a restart
+                # after which there is memory. Should it, the waits go on growing from where they were.
+                left_s = 0.0 if wait.reason is Reason.INTERRUPTED else (wait.next_at - now).total_seconds()
+                self.scheduler.remember(gap_id, wait.reason, wait.tries, left_s)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 

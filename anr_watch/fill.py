@@ -14,6 +14,7 @@ what has rows is not fetched again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
@@ -39,6 +40,9 @@ from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
 
 LOG = logging.getLogger("anr_watch.fill")
 
+# A camera that goes away closes its connections first; that it is gone is said this much later at most, where a
+# broker or the recorder says it at all.
+LAST_WORD_S = 1.0
 # Less than this is not worth a request of its own.
 SHORTEST = timedelta(seconds=1)
 
@@ -113,10 +117,19 @@ class Fill:
         self._asked_at = tools.clock.now()
         self._gave_way: _GaveWay | None = None
         self._broke = False
-        self.saw_outage = False
+        self._outage = asyncio.Event()
         self._underway: Underway | None = None
         self.stopping = False
         self.settling = False
+
+    @property
+    def saw_outage(self) -> bool:
+        """Whether somebody said during this try that the camera is gone."""
+        return self._outage.is_set()
+
+    def see_outage(self) -> None:
+        """Somebody says that the camera is gone."""
+        self._outage.set()
 
     @property
     def replayed_bytes(self) -> int:
@@ -228,6 +241,10 @@ class Fill:
         tools, told = self._tools, asking.listening
         self.settling = True
         tools.announcements.nothing_runs(self.camera.id)
+        if end.reason in (None, Reason.NO_FOOTAGE) and not asking.placing.placed and not self.stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    await self._outage.wait()
         end = await self._keep_pace(asking, end)
         if not asking.placing.rejected:
             remember_proved(tools, underway, asking.placing.placed, told.joins, told.jumps)

@@ -125,7 +125,7 @@ class Scheduler:
         self._devices.gone(self._device(camera), source)
         for lane in self._lanes.values():
             if lane.camera_id == camera.id:
-                lane.fill.saw_outage = True
+                lane.fill.see_outage()
             lane.watch.word(camera.id, f"live recording ended ({source.partition(':')[0]})")
 
     def pace(self, camera: Camera) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from datetime import datetime
 
 import pytest
@@ -10,6 +12,7 @@ from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.device import Replay
 from anr_watch.camera.faults import Faults
 from anr_watch.instants import parse_instant
+from tests.torture.machine import children
 from tests.world import World, until
 
 # A broker that is never there: what would go out stays in the outbox, where a test can read it.
@@ -145,6 +148,45 @@ def test_no_footage_counts_and_waits(tmp_path, fault):
             assert row(world)["last_attempt_at"] is not None
 
     provoke(tmp_path, scenario, **fault)
+
+
+def test_a_camera_that_ends_the_replay_because_it_goes_away_has_not_answered(tmp_path):
+    """Its connection is closed first; that it is gone is said a moment later."""
+
+    async def scenario(world):
+        async with world.daemon():
+            await world.cameras["gate"].wait_for("closed", 20)
+            await world.cameras["gate"].go_offline()
+            world.kernel.set_status("gate", "offline")
+            await ended(world, "interrupted")
+            assert row(world)["fill_attempts"] == 0
+            clear(world)
+            await world.cameras["gate"].go_online()
+            world.kernel.set_status("gate", "recording")
+            await world.settled()
+        assert world.prove().complete
+
+    provoke(tmp_path, scenario, cut_after_s=0.0)
+
+
+def test_a_restart_ends_the_wait_for_a_worker_that_died(tmp_path):
+    async def scenario(world):
+        seen = 0
+        async with world.daemon() as daemon:
+            for count in (1, 2):
+                await world.cameras["gate"].wait_for("first_byte", 20, since=seen)
+                seen = len(world.cameras["gate"].journal.entries)
+                workers = [worker for parent in children(daemon.process.pid) for worker in children(parent)]
+                os.kill(min(workers), signal.SIGKILL)  # the one that stood by before
+                attempt = await ended(world, "interrupted", count=count)
+            assert wait_s(attempt) == pytest.approx(4.0, abs=0.2)
+        async with world.daemon():
+            await world.settled()
+            asked = world.cameras["gate"].journal.of_kind("accept")[-1].utc
+            assert asked < parse_instant(attempt["next_at"])
+        assert world.prove().complete
+
+    provoke(tmp_path, scenario, spec=CameraSpec(name="gate", replay_speed=4))
 
 
 def test_no_footage_for_the_last_time_is_failed(tmp_path):
