@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from socket import socket
+from socket import IPPROTO_TCP, TCP_QUICKACK, socket
 from typing import NoReturn
 
 import aiomqtt
@@ -117,6 +117,7 @@ class Link:
         self._paho.on_connect = self._on_connect
         self._paho.on_disconnect = self._on_disconnect
         self._paho.on_publish = self._on_publish
+        self._paho.on_message = self._on_message
         self._paho.on_socket_register_write = self._on_socket_register_write
         client._disconnected.add_done_callback(self._on_library_error)  # noqa: SLF001 - set when reading raised
 
@@ -338,6 +339,22 @@ class Link:
         if done is not None:
             done(code.value)
         self._pump()
+        self._confirm()
+
+    def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+        self._client._on_message(client, userdata, message)  # noqa: SLF001 - puts it into our queue
+        self._confirm()  # handling it, and with that our acknowledgement, may take longer
+
+    def _confirm(self) -> None:
+        """Have the kernel confirm what has come, although we have nothing to send along.
+
+        It would wait up to 40 ms for that, and a broker that uses Nagle's algorithm (mosquitto does, unless its
+        `set_tcp_nodelay` is on) holds the next message back until then: it may say that a camera is online.
+        """
+        sock = self._paho.socket()
+        if isinstance(sock, socket):
+            with contextlib.suppress(OSError):  # the connection is gone, which others notice
+                sock.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
 
     def _on_socket_register_write(self, client: paho.Client, userdata: object, sock: paho.SocketLike) -> None:
         # The connection is opened in the loop's thread, so there is no need to come back later, when the socket may
