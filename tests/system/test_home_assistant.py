@@ -45,7 +45,8 @@ def test_entities_come_stay_and_go(tmp_path):
                 world.kernel.add_camera("yard", anr_enabled=0)
                 seen.messages.clear()
                 async with world.daemon():
-                    await seen.until(lambda _: last(seen, "ha/event/anr-watch-test/anr-watch-test-yard-event/config"))
+                    event = "ha/event/anr-watch-test/anr-watch-test-yard-event/config"
+                    await seen.until(lambda _: last(seen, event) and last(seen, state))
                     assert json.loads(last(seen, f"{BASE}/info"))["paused"], "a pause outlives a restart"
                     assert json.loads(last(seen, state))["paused"]
                     assert not world.attempts()
