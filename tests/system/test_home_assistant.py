@@ -85,7 +85,9 @@ async def _the_way_changes(world: World, seen: Observer, switch: str) -> None:
             await seen.until(lambda _: last(seen, f"{BASE}/camera/gate/state"))
             if mode == "device":
                 await seen.until(lambda _: last(seen, device))
-        removed = _removed(seen)
+            if not again:
+                await seen.until(lambda _: len(_removed(seen)) >= {"device": 14, "off": 2}[mode])  # noqa: B023 - at once
+        removed = _removed(seen)  # what was under way when the daemon was stopped went out before it left
         if again:
             assert removed == set()
         elif mode == "device":
