@@ -110,6 +110,8 @@ class Coordinator:
         self._last_words: dict[tuple[str, str], Presence] = {}  # by camera and source
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
+        self._statuses_of: Mapping[str, Camera] = {}
+        self._introduced: Mapping[str, Camera] | None = None
         self._untold: list[Change] = []
         self._parked_since: dict[str, Parked] = {}  # during the present pass, which may have looked before
         self._told_held = ""
@@ -238,9 +240,13 @@ class Coordinator:
         self._parked_since.clear()
         look = await store.look(now=now, max_gap_hours=hours)
         self._take_over(look)
-        if self.introduce is not None:
+        if self.introduce is not None and look.cameras != self._introduced:
             await self.introduce(look.cameras)
-        hints.evidence[:0] = self._status_evidence(look, now)
+            self._introduced = look.cameras
+        # At nearly every look the cameras are the very same objects as before: no need to go through them.
+        if look.cameras != self._statuses_of:
+            hints.evidence[:0] = self._status_evidence(look, now)
+            self._statuses_of = look.cameras
         self._untold += self._weigh(hints)
         # Who came back is written down while it is looked what that camera missed; what is told keeps its order.
         told, found = await asyncio.gather(self._tell(), self._find(hints, look, now), return_exceptions=True)
@@ -291,15 +297,16 @@ class Coordinator:
     def _take_over(self, look: Look) -> None:
         for row_id, why in look.malformed:
             LOG.warning("row ignored: %s", why, extra={"row": row_id})
+        if look.cameras != self.cameras:
+            self._book.set_cameras(look.cameras)
+            self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
         self.cameras = look.cameras
-        self._book.set_cameras(look.cameras)
         if self._clocks:
             self.announcements.note_clocks(_clocks_of(look.cameras, self._clocks))
             self._clocks = {}
         if self._paced:
             self._take_paces(look)
             self._paced = False
-        self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
 
     def _take_paces(self, look: Look) -> None:
         """Let the devices wait on at which live recording had faltered before a restart."""

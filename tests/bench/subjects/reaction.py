@@ -126,13 +126,13 @@ async def mqtt(bench: Bench, folder: Path) -> list[float]:
     return samples
 
 
-async def file(bench: Bench, folder: Path) -> list[float]:
+async def file(bench: Bench, folder: Path, *, settings: str = "", count: int = SAMPLES) -> list[float]:
     """The first file of a camera that recorded nothing for a while: opened, with as much in it as ffmpeg puts first."""
-    async with Stage.opened(folder, count=SAMPLES) as stage:
+    async with Stage.opened(folder, count=count) as stage:
         for index in range(stage.count):
             stage.record(index, (-40, -30), (-30, -20))
         foreigner = await stage.foreigner()
-        await stage.start_daemon()
+        await stage.start_daemon(settings)
         source = next((stage.recordings / "cam0").glob("*.mp4"))
         back: dict[int, datetime] = {}
         async with aiomqtt.Client("127.0.0.1", stage.broker.port) as client:

@@ -62,21 +62,27 @@ def by_name(name: str) -> Spec:
 
 async def rest(bench: Bench) -> list[Figure]:
     """A usual installation that records."""
-    with bench.memory_folder("rest") as folder:
-        async with (
-            Stage.opened(folder, count=CAMERAS, cameras=False, film=MEDIUM) as stage,
-            recording(stage, BURST) as did,
-        ):
-            daemon = await stage.start_daemon()
-            seen = await watched(tree(daemon.process.pid), REST_SLICES)
-            nothing_missing(stage)
-        bench.say(f"{did['writes']} writes, {did['files']} new files meanwhile")
+    seen = await rested(bench)
     return [
         Figure(by_name("rest_cpu_percent"), seen.cpu_percent),
         Figure(by_name("rest_rss_mb"), seen.rss_mb),
         Figure(by_name("rest_total_pss_mb"), seen.pss_mb),
         Figure(by_name("rest_wakeups_s"), seen.wakeups_s),
     ]
+
+
+async def rested(bench: Bench, *, settings: str = "", slices: int = REST_SLICES) -> Watched:
+    """Return what all our processes use beside 64 cameras that record."""
+    with bench.memory_folder("rest") as folder:
+        async with (
+            Stage.opened(folder, count=CAMERAS, cameras=False, film=MEDIUM) as stage,
+            recording(stage, BURST) as did,
+        ):
+            daemon = await stage.start_daemon(settings)
+            seen = await watched(tree(daemon.process.pid), slices)
+            nothing_missing(stage)
+        bench.say(f"{did['writes']} writes, {did['files']} new files meanwhile")
+    return seen
 
 
 async def busy(bench: Bench) -> Figure:
@@ -103,16 +109,20 @@ async def busy(bench: Bench) -> Figure:
 
 async def files(bench: Bench) -> Figure:
     """Very many cameras, each writing small pieces."""
+    seen, note = await crowded(bench)
+    return Figure(by_name("files_cpu_percent"), seen.cpu_percent, note=note)
+
+
+async def crowded(bench: Bench, *, settings: str = "") -> tuple[Watched, str]:
+    """Return what the daemon uses beside very many cameras, and what those did."""
     with bench.memory_folder("files") as folder:
         async with Stage.opened(folder, count=MANY, cameras=False) as stage:
             step = max(1, len(minute(stage)) * MANY // (60 * WRITES_S))
             async with recording(stage, step) as did:
-                daemon = await stage.start_daemon()
+                daemon = await stage.start_daemon(settings)
                 seen = await watched([daemon.process.pid], BUSY_SLICES)
                 nothing_missing(stage)
-    return Figure(
-        by_name("files_cpu_percent"), seen.cpu_percent, note=f"{did['writes']} writes, {did['files']} files"
-    )
+    return seen, f"{did['writes']} writes, {did['files']} files"
 
 
 def minute(stage: Stage) -> bytes:
