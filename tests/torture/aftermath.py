@@ -12,6 +12,7 @@ from pathlib import Path
 
 from anr_watch.footage.boxes import read_facts
 from anr_watch.instants import parse_instant
+from anr_watch.model import Window, merge, subtract
 from tests.broker import Seen
 from tests.forms import forms
 from tests.torture import family
@@ -158,6 +159,7 @@ def events_against_ledger(world: World, seen: Iterable[Seen], tally: Tally) -> l
 def fills_told_to_their_end(world: World, tally: Tally) -> list[str]:
     """Return tries whose start was told and whose end never was, and filled gaps nobody was told of."""
     ends: dict[str, list[str]] = defaultdict(list)
+    parts: dict[str, list[Window]] = defaultdict(list)
     started, completed, detected = set(), set(), set()
     for _, _, payload, retain in ledger(world):
         if retain:
@@ -171,10 +173,19 @@ def fills_told_to_their_end(world: World, tally: Tally) -> list[str]:
             ends[data["attempt_id"]].append(kind)
             if kind == "fill.completed.v1":
                 completed.add(data["gap"]["id"])
+            for part in data["filled"]:  # what a broken off try had becomes the row, the rest another one
+                parts[data["gap"]["id"]].append(Window(parse_instant(part["start"]), parse_instant(part["end"])))
     with contextlib.closing(sqlite3.connect(world.database, timeout=5)) as database:
-        filled = {row[0] for row in database.execute("SELECT id FROM recording_gaps WHERE fill_state = 'filled'")}
+        filled = {
+            row[0]: Window(parse_instant(row[1]), parse_instant(row[2]))
+            for row in database.execute(
+                "SELECT id, gap_start, gap_end FROM recording_gaps WHERE fill_state = 'filled'"
+            )
+        }
     untold = [attempt for attempt in started if attempt not in ends]
-    silent = [gap for gap in filled & detected if gap not in completed]
+    silent = [
+        gap for gap in filled.keys() & detected if gap not in completed and subtract(filled[gap], merge(parts[gap]))
+    ]
     tally.events_lost += len(untold) + len(silent)
     return [f"a start without an end: {attempt}" for attempt in untold] + [
         f"filled, never told: {gap}" for gap in silent
