@@ -12,19 +12,20 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from anr_watch.announcements import Announcements
+from anr_watch.arrivals import Arrivals
 from anr_watch.errors import ReplayRefused, StorageError, StoreUnavailable
 from anr_watch.filling.pacing import pace_of
 from anr_watch.filling.tools import Tools, Trigger
 from anr_watch.footage.indexer import Indexer
+from anr_watch.hints import Hints
 from anr_watch.holes import Holes
 from anr_watch.log import Repeated
 from anr_watch.model import Camera, DeviceClock
-from anr_watch.presence import Change, Evidence, PresenceBook
+from anr_watch.presence import Evidence, PresenceBook
 from anr_watch.replay.urls import device_of
 from anr_watch.scheduler import Scheduler
 from anr_watch.states import Presence, Reason
@@ -32,40 +33,7 @@ from anr_watch.store import Look, Parked
 
 LOG = logging.getLogger("anr_watch.coordinator")
 
-_STATUS_LEVEL = {  # camera_status.state; `connecting` says nothing yet
-    "recording": Presence.ONLINE,
-    "offline": Presence.OFFLINE,
-    "error": Presence.OFFLINE,
-    "disabled": Presence.UNKNOWN,
-    "unknown": Presence.UNKNOWN,
-}
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
-
-
-@dataclass(slots=True)
-class _Hints:
-    """What has been hinted at since the last pass."""
-
-    trigger: Trigger | None = None
-    evidence: list[Evidence] = field(default_factory=list)
-    segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
-    closed: dict[str, set[datetime]] = field(default_factory=dict)  # camera -> starts of finished files
-    everything: bool = False
-    states: bool = False  # the broker may have forgotten the retained states
-    edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
-    sources: dict[str, str] = field(default_factory=dict)  # the same cameras -> who said so
-
-    def absorb(self, newer: _Hints) -> None:
-        """Put the hints of a later time behind these."""
-        self.trigger = self.trigger or newer.trigger
-        self.evidence += newer.evidence
-        self.segments |= newer.segments
-        for camera_id, starts in newer.closed.items():
-            self.closed.setdefault(camera_id, set()).update(starts)
-        self.everything |= newer.everything
-        self.states |= newer.states
-        self.edges |= newer.edges
-        self.sources |= newer.sources
 
 
 def fingerprint(camera: Camera) -> str:
@@ -99,23 +67,19 @@ class Coordinator:
     """
 
     def __init__(self, tools: Tools, book: PresenceBook, group: asyncio.TaskGroup, indexer: Indexer | None) -> None:
-        self._tools, self._book, self._indexer = tools, book, indexer
+        self._tools, self._indexer = tools, indexer
         self.scheduler = Scheduler(tools, group, wake=self.wake, presence_of=book.presence, park=self._park)
+        self._arrivals = Arrivals(tools, book, self.scheduler.offline_word)
         self._holes = Holes(
             tools.store, tools.recordings, tools.announcements, min_gap_s=tools.settings.fills.min_gap_s
         )
-        self._hints = _Hints()
+        self._hints = Hints()
         self._hinted = asyncio.Event()
-        self._statuses: dict[str, str] = {}
-        self._last_words: dict[tuple[str, str], Presence] = {}  # by camera and source
         self._newest_seen: dict[str, Path] = {}
         self._parked: dict[str, Parked] = {}
-        self._statuses_of: Mapping[str, Camera] = {}
         self._introduced: Mapping[str, Camera] | None = None
-        self._untold: list[Change] = []
         self._parked_since: dict[str, Parked] = {}  # during the present pass, which may have looked before
         self._told_held = ""
-        self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
         self._clocks: Mapping[str, DeviceClock] = {}  # of earlier runs, until the cameras are known
         self._paced = False  # paces of earlier runs wait for the cameras to be known
         self.cameras: Mapping[str, Camera] = {}
@@ -129,7 +93,7 @@ class Coordinator:
     @property
     def presences(self) -> Mapping[str, Presence]:
         """What is believed of each camera."""
-        return {camera_id: self._book.presence(camera_id) for camera_id in self.cameras}
+        return {camera_id: self._arrivals.presence(camera_id) for camera_id in self.cameras}
 
     @property
     def parked(self) -> Mapping[str, Reason]:
@@ -146,10 +110,7 @@ class Coordinator:
 
     def hear(self, evidence: Evidence) -> None:
         """A source said that a camera is there or gone; what it said before is no news (Frigate: every second)."""
-        who = evidence.camera_id, evidence.source
-        before, self._last_words[who] = self._last_words.get(who), evidence.level
-        # The book alone does not do: a word that a pass has taken along is not in it yet.
-        if before is evidence.level and self._book.level(*who) is evidence.level:
+        if not self._arrivals.is_news(evidence):
             return
         self._hints.evidence.append(evidence)
         self.wake(evidence.source.partition(":")[0])
@@ -212,7 +173,7 @@ class Coordinator:
             if sweep_due_s is not None and clock.monotonic() >= sweep_due_s:
                 sweep_due_s = clock.monotonic() + sweep_s
                 self.look_again("sweep")
-            hints, self._hints = self._hints, _Hints()
+            hints, self._hints = self._hints, Hints()
             self._hinted.clear()
             try:
                 due_s = await self._pass(hints)
@@ -233,7 +194,7 @@ class Coordinator:
             async with asyncio.timeout(wait_s):
                 await self._hinted.wait()
 
-    async def _pass(self, hints: _Hints) -> float | None:
+    async def _pass(self, hints: Hints) -> float | None:
         store, now = self._tools.store, self._tools.clock.now()
         hours = self._tools.settings.fills.max_gap_hours
         trigger = hints.trigger or Trigger("timer", self._tools.clock.monotonic())
@@ -243,19 +204,18 @@ class Coordinator:
         if self.introduce is not None and look.cameras != self._introduced:
             await self.introduce(look.cameras)
             self._introduced = look.cameras
-        # At nearly every look the cameras are the very same objects as before: no need to go through them.
-        if look.cameras != self._statuses_of:
-            hints.evidence[:0] = self._status_evidence(look, now)
-            self._statuses_of = look.cameras
-        self._untold += self._weigh(hints)
+        hints.evidence[:0] = self._arrivals.cameras_are(look.cameras, now)
+        self._arrivals.weigh(hints)
         # Who came back is written down while it is looked what that camera missed; what is told keeps its order.
-        told, found = await asyncio.gather(self._tell(), self._find(hints, look, now), return_exceptions=True)
+        told, found = await asyncio.gather(
+            self._arrivals.tell(), self._find(hints, look, now), return_exceptions=True
+        )
         if isinstance(told, BaseException):
             raise told
         if isinstance(found, BaseException):
             raise found
         due_s, changed = found
-        await self._tell()  # of cameras whose new file said that they are back
+        await self._arrivals.tell()  # of cameras whose new file said that they are back
         if self._indexer is not None:  # it works in steps, and any of them may have found a gap
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
         elif changed:
@@ -274,7 +234,7 @@ class Coordinator:
         await self._tell_held()
         return min((s for s in (due_s, room_due_s, fills_due_s) if s is not None), default=None)
 
-    async def _find(self, hints: _Hints, look: Look, now: datetime) -> tuple[float | None, set[str]]:
+    async def _find(self, hints: Hints, look: Look, now: datetime) -> tuple[float | None, set[str]]:
         """Index files and register holes; return when to index again and whose rows may have changed."""
         due_s = await self._index(hints, now)
         changed = await self._segments(hints, look)
@@ -297,9 +257,6 @@ class Coordinator:
     def _take_over(self, look: Look) -> None:
         for row_id, why in look.malformed:
             LOG.warning("row ignored: %s", why, extra={"row": row_id})
-        if look.cameras != self.cameras:
-            self._book.set_cameras(look.cameras)
-            self._statuses = {camera_id: s for camera_id, s in self._statuses.items() if camera_id in look.cameras}
         self.cameras = look.cameras
         if self._clocks:
             self.announcements.note_clocks(_clocks_of(look.cameras, self._clocks))
@@ -315,83 +272,16 @@ class Coordinator:
         for camera_id in paces:
             self.scheduler.pace(look.cameras[camera_id])
 
-    # -- presence ---------------------------------------------------------------------------------------------
-
-    def _status_evidence(self, look: Look, now: datetime) -> list[Evidence]:
-        """What `camera_status` says that it did not say at the last pass; at first sight it is only a level."""
-        found: list[Evidence] = []
-        for camera in look.cameras.values():
-            level = _STATUS_LEVEL.get(camera.status)
-            before = self._statuses.get(camera.id)
-            if level is not None and camera.status != before:
-                self._statuses[camera.id] = camera.status
-                found.append(Evidence(camera.id, "database", level, retained=before is None, at=now))
-        return found
-
-    def _weigh(self, hints: _Hints) -> list[Change]:
-        """Take evidence in and note the cameras that came online, and whether they were known to be offline.
-
-        Returns what changed in what is believed.
-
-        What was heard is heard once: a pass that fails later finds the edge among the hints, not the evidence.
-
-        A source that turns to online is an edge even where another source never noticed the outage: the kernel's
-        status may still say `recording` when the camera's own message says that it is back.
-        """
-        changes: list[Change] = []
-        while hints.evidence:
-            word = hints.evidence.pop(0)
-            level = self._book.level(word.camera_id, word.source)
-            overall = self._book.presence(word.camera_id)
-            change = self._book.hear(word)
-            edge = word.level is Presence.ONLINE and not word.retained and level is not Presence.ONLINE
-            gone = word.level is Presence.OFFLINE and not word.retained and level is not Presence.OFFLINE
-            if gone and word.camera_id in self.cameras:
-                self.scheduler.offline_word(self.cameras[word.camera_id], word.source)
-            told = word.camera_id in self._told_online
-            if edge and change is None and word.camera_id in self.cameras and not told:
-                change = Change(word.camera_id, overall, Presence.ONLINE, edge=True, source=word.source, at=word.at)
-            if edge:
-                offline = Presence.OFFLINE in (level, overall)
-                hints.edges[word.camera_id] = hints.edges.get(word.camera_id, False) or offline
-                hints.sources[word.camera_id] = word.source
-            if change is None:
-                continue
-            changes.append(change)
-            if change.after is Presence.ONLINE and change.edge:
-                self._told_online.add(change.camera_id)
-            else:
-                self._told_online.discard(change.camera_id)
-        return changes
-
-    async def _tell(self) -> None:
-        """Tell what changed in what is believed; what could not be written down is told at the next pass."""
-        while self._untold:
-            change = self._untold[0]
-            await self._tools.store.save_presence(
-                change.camera_id, change.after, change.at, self.announcements.presence(change)
-            )
-            del self._untold[0]
-            LOG.info(
-                "presence",
-                extra={
-                    "camera": change.camera_id,
-                    "before": change.before,
-                    "after": change.after,
-                    "by": change.source,
-                },
-            )
-
     # -- what is recorded, what is missing -------------------------------------------------------------------------
 
-    async def _index(self, hints: _Hints, now: datetime) -> float | None:
+    async def _index(self, hints: Hints, now: datetime) -> float | None:
         if self._indexer is None or self.scheduler.room.absent:  # what cannot be seen is not gone
             return None
         return await self._indexer.run_once(
             self.cameras, set(hints.segments), everything=hints.everything, now=now, closed=hints.closed
         )
 
-    async def _segments(self, hints: _Hints, look: Look) -> set[str]:
+    async def _segments(self, hints: Hints, look: Look) -> set[str]:
         """Register the holes in front of new live files; return the cameras whose rows changed."""
         if hints.everything:
             hints.segments |= await self._unseen(look)
@@ -429,15 +319,11 @@ class Coordinator:
             return False
         if found:
             self.scheduler.online_edge(camera, "recordings")
-        if found and camera.id not in self._told_online:
-            # The camera had been silent and records again: that is what an online edge means.
-            silent = Evidence(camera.id, "recordings", Presence.OFFLINE, retained=True, at=start)
-            self._book.hear(silent)
-            back = Evidence(camera.id, "recordings", Presence.ONLINE, retained=False, at=start)
-            self._untold += self._weigh(_Hints(evidence=[back]))
+        if found:
+            self._arrivals.records_again(camera, start)
         return found
 
-    async def _edges(self, hints: _Hints, look: Look, now: datetime) -> set[str]:
+    async def _edges(self, hints: Hints, look: Look, now: datetime) -> set[str]:
         """End the waits of cameras that came back and register what they missed; return whose rows changed."""
         edges = hints.edges.items()
         back = [(look.cameras[camera_id], offline) for camera_id, offline in edges if camera_id in look.cameras]

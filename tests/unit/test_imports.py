@@ -45,6 +45,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "metrics.figures",
             "announcements",
             "introducing",
+            "hints",
+            "arrivals",
             "holes",
             "joins.neighbours",
             "filling",
