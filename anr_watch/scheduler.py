@@ -62,6 +62,7 @@ class _Lane:
     watch: LiveWatch
     folder: int  # which recordings folder it began with, see `Room.renewed`
     cancelled: bool = False
+    again: bool = False  # a person asked for it anew meanwhile: what this try finds out holds nothing back
 
 
 class Scheduler:
@@ -146,6 +147,8 @@ class Scheduler:
 
     def forget_waits(self, gap_id: str | None = None) -> None:
         """Let one gap, or everything, be due at once: a person asked."""
+        for lane in self._lanes.values():
+            lane.again |= gap_id in (None, lane.fill.gap.id)
         if gap_id is None:
             self._gap_waits.clear()
             self._devices.forget()
@@ -353,6 +356,8 @@ class Scheduler:
         if lane.cancelled:
             for gap_id in outcome.pending_ids:
                 self._gap_waits[gap_id] = _Wait(float("inf"), verdict.reason, 1)
+        elif lane.again:
+            self._devices.forget(device)
         elif verdict.follow is Follow.DEVICE_BACKOFF:
             pass  # the device waits
         elif verdict.reason is Reason.STORAGE and lane.folder != self.room.renewed:

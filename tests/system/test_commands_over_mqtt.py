@@ -64,6 +64,23 @@ def test_a_window_is_filled_on_demand_whatever_its_age(tmp_path):
     story(tmp_path, tell)
 
 
+def test_a_retry_while_a_try_runs_is_not_undone_by_its_end(tmp_path):
+    async def tell(world, broker):
+        camera = world.cameras["gate"]
+        camera.faults.update({"describe_status": 453, "answer_bytes_s": 60.0})  # busy: 15 s until the next try
+        world.outage()
+        async with Observer(broker.port, f"{BASE}/#") as seen, world.daemon():
+            ask = Asked(seen)
+            await camera.wait_for("accept", 20)
+            answer = await ask("retry", camera="gate")
+            assert answer["status"] == "ok", answer
+            await until(lambda: world.attempts() and world.attempts()[0]["ended_at"], "the end of the try")
+            camera.faults.clear()
+            await until(lambda: world.states() == {"filled"}, "filled at once", deadline_s=10)
+
+    story(tmp_path, tell)
+
+
 def test_bad_commands_are_answered_in_words(tmp_path):
     async def tell(world, broker):
         async with Observer(broker.port, f"{BASE}/#") as seen, world.daemon() as daemon:

@@ -183,6 +183,7 @@ async def outages(world, broker, door, witness, chance, tally, *, long: bool) ->
             await until(
                 lambda: f"{BASE}/camera/quiet/state" in {m.topic for m in observer.messages}, lambda: daemon.log
             )
+            since = len(observer.messages)
             with broker.frozen():
                 tally.faults += 1
                 await filled(world, 1)
@@ -191,7 +192,11 @@ async def outages(world, broker, door, witness, chance, tally, *, long: bool) ->
             await asyncio.wait([busy])
             world.kernel.set_status("busy", "offline")
             world.kernel.set_status("busy", "recording")
-            await until(lambda: "fill.completed" in str(observer.messages[-40:]), lambda: daemon.log, deadline_s=60)
+            await until(
+                lambda: any(b"fill.completed" in message.payload for message in observer.messages[since:]),
+                lambda: daemon.log,
+                deadline_s=60,
+            )
             await until(
                 lambda: not waiting(world, 0) and not waiting(world, 1), lambda: waiting(world, 0), deadline_s=60
             )
