@@ -27,7 +27,7 @@ from anr_watch.coverage import still_missing
 from anr_watch.errors import StoreUnavailable
 from anr_watch.model import Coverage, Gap, Window, total_s
 from anr_watch.mqtt.events import Announcer
-from anr_watch.states import FillState
+from anr_watch.states import FillState, Reason
 from anr_watch.store import Origin, Store
 from anr_watch.store.values import AnnounceGap
 
@@ -182,6 +182,8 @@ class _Filling:
                     "next_at": instant(ending.next_at) if ending.next_at and not ending.ok else None,
                 }
             )
+        elif ending.ok and reason is Reason.COVERED:
+            show(in_words(reason).words)
         elif ending.ok:
             show(f"filled: {length(last.covered_s)} recovered")
         else:
