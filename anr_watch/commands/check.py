@@ -24,6 +24,7 @@ from anr_watch.commands.running import daemon_on
 from anr_watch.commands.screen import clean, coloured, emit, show
 from anr_watch.config import Settings
 from anr_watch.errors import AnrWatchError, ContractError, StoreUnavailable, UsageError
+from anr_watch.metrics.library import lacking
 from anr_watch.model import Camera, Window
 from anr_watch.store import Mode, Parked, Store
 
@@ -95,6 +96,8 @@ async def _check(settings: Settings, clock: Clock, args: argparse.Namespace, tel
     tell(ok("config", "built-in defaults, no file" if settings.source == "defaults" else settings.source))
     for finding in await asyncio.to_thread(check_secret_files, settings.source):
         tell(finding)
+    if problem := lacking(settings.metrics.listen):
+        tell(fail("config", str(problem)))
     for finding in of_database:
         tell(finding)
     camera_ids = [camera.id for camera in known.cameras.values() if camera.wants_fills] if known else []

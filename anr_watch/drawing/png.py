@@ -25,7 +25,9 @@ def png(scene: Scene) -> bytes:
     try:
         from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 - 10 MB that only this command needs
     except ImportError:
-        raise UsageError("a PNG needs Pillow: pip install 'anr-watch[png]' (SVG and HTML need nothing)") from None
+        raise UsageError(
+            "a PNG needs Pillow: pip install '.[png]' in the checkout (SVG and HTML need nothing)"
+        ) from None
     image = Image.new("RGB", (scene.width * _SCALE, scene.height * _SCALE), _GROUND)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(12 * _SCALE)

@@ -18,9 +18,10 @@ from anr_watch import __version__
 from anr_watch.clock import Clock
 from anr_watch.config.checking import address_of
 from anr_watch.coordinator import Coordinator
-from anr_watch.errors import AnrWatchError, ConfigError, ContractError, Problem, StorageError, StoreUnavailable
+from anr_watch.errors import AnrWatchError, ConfigError, ContractError, StorageError, StoreUnavailable
 from anr_watch.metrics.figures import Figures
 from anr_watch.metrics.http import Answer, serving
+from anr_watch.metrics.library import LIBRARY, needs
 from anr_watch.store import Measures, Store
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class Endpoint:
         try:
             from anr_watch.metrics import families  # noqa: PLC0415 - 1 MB that only those pay who want metrics
         except ModuleNotFoundError as error:
-            fix = f"needs the package {error.name}, which is not installed: pip install 'anr-watch[metrics]'"
-            raise ConfigError("config", (Problem("metrics.listen", "", fix),)) from error
+            raise ConfigError("config", (needs(error.name or LIBRARY),)) from error
         self._families = families
         self._figures, self._clock = figures, clock
         self._version = __version__

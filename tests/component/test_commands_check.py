@@ -1,6 +1,7 @@
 """`check` against real things: a folder without rights, brokers that refuse, cameras that answer in every way."""
 
 import os
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_without_heldar_before_the_first_start(world):
     assert "not there yet, `anr-watch run` creates it" in of(said, "database")[0]["text"]
     assert of(said, "camera")[-1]["codec"] == "h264"
     assert not world.database.exists()
+
+
+def test_metrics_without_their_library_are_told_as_run_tells_them(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "anr_watch.metrics.families", raising=False)
+    monkeypatch.delattr("anr_watch.metrics.families", raising=False)
+    world.configure('[metrics]\nlisten = "127.0.0.1:0"')
+    add(world, 554)
+    said = world.run("check", "--no-replay", "--json")
+    assert said.status == 1
+    (failure,) = (line for line in of(said, "config") if line["level"] == "FAIL")
+    refused = world.run("run")
+    assert (refused.status, refused.err) == (2, f"anr-watch: config: {failure['text']}\n")
 
 
 def test_as_json(world):

@@ -19,6 +19,7 @@ from anr_watch.errors import ConfigError, StoreUnavailable
 from anr_watch.metrics.endpoint import Endpoint
 from anr_watch.metrics.families import Engine, exposition
 from anr_watch.metrics.figures import REACTION_BUCKETS_S, Figures
+from anr_watch.metrics.library import lacking
 from anr_watch.states import FillState, Presence, Reason
 from anr_watch.store import Measures, Missing
 
@@ -160,10 +161,17 @@ def test_without_the_library_it_says_what_is_missing(monkeypatch):
     monkeypatch.delitem(sys.modules, "anr_watch.metrics.families")
     monkeypatch.delattr("anr_watch.metrics.families")
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(
-        ConfigError, match=r"^config: metrics\.listen: needs .*prometheus_client.*anr-watch\[metrics\]"
-    ):
+    assert lacking("") is None
+    problem = lacking("127.0.0.1:0")
+    assert str(problem).startswith("metrics.listen: needs the package prometheus_client,")
+    assert "pip install '.[metrics]'" in problem.fix, "anr-watch is on no index"
+    with pytest.raises(ConfigError) as caught:
         Endpoint(Figures(), SystemClock())
+    assert str(caught.value) == f"config: {problem}"
+
+
+def test_with_the_library_nothing_is_missing():
+    assert lacking("127.0.0.1:0") is None
 
 
 class HandClock:
