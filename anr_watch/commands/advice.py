@@ -20,7 +20,8 @@ ADVICE: dict[Reason, Advice] = {
     Reason.COVERED: Advice("recorded already, nothing was fetched"),
     Reason.UNREACHABLE: Advice(
         "the camera cannot be reached",
-        "check power, network and firewall, the address and rtsp_port of its row; tried again as soon as it is back",
+        "check power, network and firewall, and the address and rtsp_port of its row (standalone: of its "
+        "[[camera]]); tried again as soon as it is back",
     ),
     Reason.BUSY: Advice(
         "the camera already serves another replay",
@@ -28,8 +29,9 @@ ADVICE: dict[Reason, Advice] = {
     ),
     Reason.UNAUTHORIZED: Advice(
         "the camera refuses user name or password",
-        "correct them in the camera's row and allow that user remote playback, then: anr-watch retry --camera ID; "
-        "no further try is made on its own, because cameras lock out after a few",
+        "correct them in the camera's row (standalone: in its [[camera]] or password_file, then restart anr-watch) "
+        "and allow that user remote playback, then: anr-watch retry --camera ID; no further try is made on its own, "
+        "because cameras lock out after a few",
     ),
     Reason.NO_FOOTAGE: Advice(
         "the camera has no footage of that time",
@@ -72,11 +74,13 @@ ADVICE: dict[Reason, Advice] = {
     ),
     Reason.NO_REPLAY_URL: Advice(
         "there is nothing to ask the camera with",
-        "set address or anr_replay_url_template in the camera's row (standalone: replay_url_template in [[camera]])",
+        "set address or anr_replay_url_template in the camera's row (standalone: in its [[camera]] "
+        "address or replay_url_template, then restart anr-watch)",
     ),
     Reason.BAD_CONFIG: Advice(
         "the camera cannot be asked the way it is configured",
-        "correct its replay URL template, `timezone` or sealed password (HELDAR_SECRET_KEY) as the detail says",
+        "correct its replay URL template, `timezone` or sealed password (HELDAR_SECRET_KEY) as the detail says; "
+        "after a change of the configuration restart anr-watch",
     ),
 }
 
