@@ -24,7 +24,10 @@ class AnrWatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in the configuration: dotted key, the value (secrets masked), what would be right."""
+    """One thing wrong in the configuration: dotted key, the value (secrets masked), what would be right.
+
+    No key: the whole file.
+    """
 
     key: str
     value: str
@@ -32,7 +35,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Return the line shown to a person."""
-        return f"{self.key} = {self.value}: {self.fix}" if self.value else f"{self.key}: {self.fix}"
+        at = f"{self.key} = {self.value}" if self.value else self.key
+        return f"{at}: {self.fix}" if at else self.fix
 
 
 class ConfigError(AnrWatchError):

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.output is None:
         _bars(found, window)
     else:
-        show(f"{args.output}: {len(found)} cameras, {length(window.seconds)}; {_sum(found)}")
+        cameras = f"{len(found)} camera{'s' if len(found) != 1 else ''}"
+        show(f"{args.output}: {cameras}, {length(window.seconds)}; {_sum(found)}")
     return 0
 
 

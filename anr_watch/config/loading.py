@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,8 +111,10 @@ class _Builder:
             **built, cameras=cameras, overrides=overrides, secret_key=rest.get("secret_key"), source=source
         )
 
-    def section(self, name: str, kind: type, table: Table, *, shown: str | None = None) -> dict[str, Any]:
-        """Return the fields that a table sets, without those that are wrong."""
+    def section(
+        self, name: str, kind: type, table: Table, *, shown: str | None = None, beside: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Return the fields that a table sets, without those that are wrong; `beside` are keys read elsewhere."""
         hints = get_type_hints(kind)
         known = {item.name: item for item in fields(kind) if item.name not in _NOT_KEYS}
         if kind is Settings:
@@ -131,7 +133,7 @@ class _Builder:
                     value = converted(given, hints[key], LIMITS.get(f"{name}.{key}"))
                     found[key] = value if value or not isinstance(value, Secret) else None
                 else:
-                    self.unknown(key, given, [*known, *(f"{secret}_file" for secret in secrets)])
+                    self.unknown(key, given, [*known, *(f"{secret}_file" for secret in secrets), *beside])
             except WrongValueError as error:
                 shown_value = "***" if base in secrets and key == base else checking.shown(given.value)
                 self.problems.append(Problem(given.name, shown_value, str(error)))
@@ -204,7 +206,7 @@ class _Builder:
             table = self.given(raw, at)
             own = {key: value for key, value in table.items() if key in options}
             rest = {key: value for key, value in table.items() if key not in options}
-            found = self.section("camera", CameraSettings, rest, shown=at)
+            found = self.section("camera", CameraSettings, rest, shown=at, beside=options)
             found["options"] = replace(replay, **self.section("replay", ReplayOptions, own, shown=at))
             if "id" not in found:
                 found["id"] = ""

@@ -59,12 +59,14 @@ async def open_store(
     """
     path, busy_s = settings.path, settings.busy_timeout_s
     options = Options(cameras, overrides or {}, replay or ReplayOptions())
-    may_create = not readonly and (settings.mode == "standalone" or (settings.mode == "auto" and bool(cameras)))
+    is_ours = settings.mode == "standalone" or (settings.mode == "auto" and bool(cameras))
+    may_create = is_ours and not readonly
     async with AsyncExitStack() as stack:
         found = await asyncio.to_thread(contract.inspect_file, path)
         create = may_create and found is not contract.Found.FILE
         if found is not contract.Found.FILE and not create:
-            raise StoreUnavailable(f"{path}: the database is not there yet")
+            who = ", `anr-watch run` creates it" if is_ours else ""
+            raise StoreUnavailable(f"{path}: the database is not there yet{who}")
         if create:
             await asyncio.to_thread(_make_folder, path)
         if sole:

@@ -230,6 +230,16 @@ def test_a_database_we_cannot_work_with_is_one_line_and_status_1(world, command,
     assert answer.out == ""
 
 
+@pytest.mark.parametrize("command", ["gaps", "status", "timeline"])
+def test_before_the_first_start_alone_it_is_said_who_makes_the_database(world, command):
+    world.standalone(554)
+    answer = world.run(command)
+    said = f"anr-watch: {world.database}: the database is not there yet, `anr-watch run` creates it\n"
+    assert (answer.status, answer.out, answer.err) == (1, "", said)
+    world.configure()  # beside Heldar that is Heldar's work
+    assert world.run(command).err == f"anr-watch: {world.database}: the database is not there yet\n"
+
+
 def test_an_unreadable_database_is_one_line(capsys):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)

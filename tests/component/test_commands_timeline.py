@@ -50,6 +50,9 @@ def test_bars_for_people_and_pieces_for_programs(holed):
     assert re.fullmatch("█+!+█+x+█+", bar), bar
     assert "5 min 00 s missing, 5 min 00 s lost" in said.out
 
+    said = holed.run("timeline", "--camera", "cam_yard", "--from", "-2h", "-o", str(holed.root / "one.svg"))
+    assert "one.svg: 1 camera, 2 h 00 min; " in said.out
+
     facts = holed.run("timeline", "--camera", "cam_yard", "--from", "-2h", "--json").objects[0]
     assert [piece["kind"] for piece in facts["pieces"]] == ["recorded", "missing", "recorded", "lost", "recorded"]
     assert (facts["missing_s"], facts["lost_s"]) == (300, 300)

@@ -1,6 +1,7 @@
 """Reading the configuration: every problem at once, secrets never shown, later sources over earlier ones."""
 
 import base64
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from anr_watch.config import Settings, checking, load
 from anr_watch.config.checking import id_fix, slug
 from anr_watch.config.loading import _Builder
 from anr_watch.errors import ConfigError
-from anr_watch.model import Secret
+from anr_watch.model import ReplayOptions, Secret
 
 KEY = base64.b64encode(bytes(32)).decode()
 CAMERA = '[[camera]]\nid = "a"\naddress = "192.0.2.1"\n'
@@ -56,9 +57,19 @@ def test_no_file_gives_the_defaults(monkeypatch, tmp_path):
     assert loaded.mqtt.node == slug(os.uname().nodename)
 
 
+def test_an_unknown_key_of_a_camera_is_told_all_keys_that_are_known_there(refused):
+    camera = "[[camera]]\nid = 'a'\naddress = 'b'\n"
+    text = refused(f"{camera}qqqq = 1")["camera[1].qqqq"]
+    _, _, listed = text.partition("known here: ")
+    options = {item.name for item in dataclasses.fields(ReplayOptions)}
+    assert options | {"id", "segment_s", "password", "password_file"} <= set(listed.split(", "))
+    assert "did you mean timezone?" in refused(f"{camera}time_zone = 'utc'")["camera[1].time_zone"]
+
+
 def test_a_named_file_must_be_there(tmp_path):
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError) as caught:
         load(tmp_path / "nope.toml", {})
+    assert str(caught.value) == f"{tmp_path}/nope.toml: cannot be read: No such file or directory"
 
 
 def test_the_file_is_found_by_variable_then_in_the_working_folder(monkeypatch, tmp_path):
