@@ -68,6 +68,7 @@ def test_what_has_to_stand_in_it():
         "NoNewPrivileges": "yes",
         "CapabilityBoundingSet": "",
         "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+        "StateDirectory": "anr-watch",  # the database of the standalone guide
         "KillMode": "mixed",  # workers get SIGKILL with the daemon, never a signal of their own
     }.items():
         assert settings[key] == value, key
