@@ -31,6 +31,7 @@ from anr_watch.filling.tools import Tools
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.holding import LOOK_S, Holding, home_of
 from anr_watch.footage.indexer import Indexer
+from anr_watch.footage.misnamed import all_remarks
 from anr_watch.footage.names import NamePattern
 from anr_watch.introducing import Introduction
 from anr_watch.log import Repeated
@@ -51,6 +52,7 @@ LOG = logging.getLogger("anr_watch")
 
 RETRY_OPEN_S = 2.0
 REOPEN_S = 60.0
+NAMES_AGAIN_S = 300.0  # a recorder that is set up together with us has written some files by then
 ALIVE_S = 10.0  # a third of the WatchdogSec of deploy/
 
 
@@ -401,8 +403,23 @@ class _Daemon:
                         "mqtt": settings.mqtt.host or "off",
                     },
                 )
+                if engine.store.mode is Mode.STANDALONE:  # beside Heldar its database says where footage is
+                    group.create_task(self._look_at_names(), name="names")
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+
+    async def _look_at_names(self) -> None:
+        """Warn of recordings that are not found by their names: at the start, and once more a while later."""
+        segment_s = {camera.id: float(camera.segment_s) for camera in self._settings.cameras}
+        told: set[str] = set()
+        for pause_s in (0.0, NAMES_AGAIN_S):
+            await self._clock.sleep(pause_s)
+            remarks = await asyncio.to_thread(all_remarks, self._recordings, segment_s, self._clock.now())
+            for remark in remarks:
+                if remark.camera_id not in told:
+                    about = f"camera {remark.camera_id}" if remark.camera_id else "recordings"
+                    LOG.warning("%s: %s; %s", about, remark.text, remark.advice)
+            told |= {remark.camera_id for remark in remarks}
 
     async def _alive(self, engine: Engine) -> NoReturn:
         """Tell systemd's watchdog that the loop turns, and notice a replaced database even without a watch."""

@@ -15,6 +15,7 @@ from anr_watch.clock import Clock, SystemClock
 from anr_watch.commands.check_broker import check_broker
 from anr_watch.commands.check_camera import check_cameras
 from anr_watch.commands.check_disk import check_database_file, check_recordings
+from anr_watch.commands.check_names import check_names
 from anr_watch.commands.check_secrets import check_secret_files
 from anr_watch.commands.findings import Finding, Level, fail, ok, warn
 from anr_watch.commands.given import known_camera
@@ -102,6 +103,8 @@ async def _check(settings: Settings, clock: Clock, args: argparse.Namespace, tel
         tell(finding)
     camera_ids = [camera.id for camera in known.cameras.values() if camera.wants_fills] if known else []
     for finding in await asyncio.to_thread(check_recordings, settings, clock, camera_ids):
+        tell(finding)
+    for finding in await asyncio.to_thread(check_names, settings, clock, known.cameras) if known else []:
         tell(finding)
     daemon = daemon_on(settings.recordings.path)
     tell(ok("daemon", str(daemon), running=daemon.running, pid=daemon.pid))

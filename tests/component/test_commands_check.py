@@ -197,6 +197,31 @@ def test_ids_in_the_configuration_that_no_camera_has(world):
     assert "[[mqtt.presence]] nvr: names: no camera 'kam': did you mean cam?" in texts
 
 
+def test_names_of_recordings(world):
+    add(world, free_port())
+    for seconds in (120, 60, 10):
+        (world.recordings / "cam" / f"{ago(seconds):%Y%m%d_%H%M%S}.mp4").write_bytes(b"x")
+    said = world.run("check", "--no-replay", "--json")
+    line = of(said, "recordings")[1]
+    assert (line["level"], line["camera"], line["files"], line["fitting"]) == ("ok", "cam", 3, 3), said.out
+    assert line["text"].startswith("3 of 3 files fit the name pattern, newest 20")
+    (world.recordings / "cam" / "front-1.mp4").write_bytes(b"x")
+    (world.recordings / "cma").mkdir()
+    (world.recordings / "cma" / f"{ago(30):%Y%m%d_%H%M%S}.mp4").write_bytes(b"x")
+    said = world.run("check", "--no-replay", "--json")
+    assert said.status == 0
+    odd, folders = of(said, "recordings")[1:]
+    assert "3 of 4 files fit the name pattern '%Y%m%d_%H%M%S', 'front-1.mp4' does not" in odd["text"]
+    assert folders["text"].endswith("belong to no camera: 'cma'")  # the only camera has its folder
+    for file in (world.recordings / "cam").iterdir():
+        file.unlink()
+    (world.recordings / "cam" / f"{ago(30 - 7200):%Y%m%d_%H%M%S}.mp4").write_bytes(b"x")
+    said = world.run("check", "--no-replay")
+    assert "warn  recordings cam: " in said.out
+    assert "names seem to be local time, not UTC" in said.out
+    assert "Environment=TZ=UTC" in said.out
+
+
 def test_a_recordings_folder_that_is_not_there(world):
     world.recordings.rmdir()
     said = world.run("check", "--no-replay", "--json")

@@ -73,8 +73,12 @@ def test_folders_per_day_and_hour(tmp_path, pattern):
         async with World(tmp_path, standalone=True, pattern=pattern) as world:
             world.record("gate", -130, -90.3)
             world.record("gate", -60.7, -40)
+            (world.recordings / "gaet").mkdir()
+            (world.recordings / "gaet" / "1.mp4").touch()
             async with world.daemon() as daemon:
                 await until(lambda: world.states() == {"filled"}, lambda: daemon.log)
+                await until(lambda: "folders that belong to no camera: 'gaet'" in daemon.log, lambda: daemon.log)
+                assert "camera gate: " not in daemon.log  # its names are as they should be
             assert world.prove().complete
 
     asyncio.run(run())

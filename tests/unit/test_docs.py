@@ -86,7 +86,8 @@ def test_the_templates_of_the_camera_guide_can_be_asked():
 
 def complaints_of_check():
     """The longest fixed part of what each warning and failure of `check` says."""
-    for file in sorted((ROOT / "anr_watch" / "commands").glob("check*.py")):
+    package = ROOT / "anr_watch"
+    for file in [*sorted((package / "commands").glob("check*.py")), package / "footage" / "misnamed.py"]:
         tree = ast.parse(file.read_text())
         for scope in ast.walk(tree):
             if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -102,7 +103,7 @@ def _complaints(scope):
                 | ast.AugAssign(target=ast.Name("text"), value=value)
             ):
                 texts["text"] = value
-            case ast.Call(func=ast.Name("warn" | "fail"), args=[_, said, *_]):
+            case ast.Call(func=ast.Name("warn" | "fail" | "Remark"), args=[_, said, *_]):
                 value = texts.get("text", said) if isinstance(said, ast.Name) else said
                 parts = [part.value for part in ast.walk(value) if isinstance(part, ast.Constant)]
                 fixed = max((part for part in parts if isinstance(part, str)), key=len, default="")
