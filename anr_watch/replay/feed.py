@@ -23,7 +23,7 @@ _QUEUE_UNITS: Final = 4096  # sound comes in many small blocks
 class Poised:
     """A thread that is there already and begins as soon as it is told what to do.
 
-    A new thread has to be given a processor before its maker goes on: 0.2 ms, or 7 ms on a busy machine.
+    A new thread has to be given a processor before its maker goes on, which takes long on a busy machine.
     """
 
     def __init__(self, name: str) -> None:

@@ -71,7 +71,7 @@ def _limit_work(job: ReplayJob) -> None:
 def warm_up() -> None:
     """Do once, before there is a job, what is slow the first time: in the parent, and in a worker that stands by.
 
-    It costs a worker 3 ms of processor time that lie between the job and the camera otherwise.
+    Otherwise that processor time lies between the job and the camera.
     """
     start = datetime(2026, 1, 1, tzinfo=UTC)
     window = Window(start, start + timedelta(seconds=1))

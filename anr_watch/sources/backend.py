@@ -1,6 +1,6 @@
 """What a watch on one folder tells, whoever notices it, and which of the two that do is used. Watches nothing itself.
 
-`by_inotify` asks the kernel directly: an event is there in 0.3 ms, nothing runs while nothing happens, and it knows
+`by_inotify` asks the kernel directly: an event is there at once, nothing runs while nothing happens, and it knows
 when a file was closed, when the queue overflowed and which folders it could not watch. `by_watchfiles` works wherever
 watchfiles does; it looks at its queue every few milliseconds and does not know those three. So `auto` takes the
 former where there is one.
@@ -61,7 +61,7 @@ class WatchRefused(AnrWatchError):  # noqa: N818 - a state of the system, which 
 
 
 def backend_named(name: Literal["auto", "inotify", "watchfiles"]) -> Backend:
-    """Return a backend; only what is used is loaded (watchfiles costs 2.5 MB of memory).
+    """Return a backend; only what is used is loaded.
 
     Raises:
         WatchRefused: there is no inotify on this system.

@@ -3,8 +3,7 @@
 Three functions of the C library and one fixed record. The packages that wrap them were weighed (asyncinotify 4.4.4,
 MPL-2.0, and inotify_simple 2.0.1, BSD-2, both pure ctypes and maintained): both find the C library by running
 `ldconfig`, or a compiler where that fails, and the daemon starts no programs but its own; asyncinotify builds three
-objects per event (4.7 us against 1.1 here), takes 0.8 MB and 30 ms more, registers with the loop anew for each batch
-and keeps the old path of a folder that was moved.
+objects per event, registers with the loop anew for each batch and keeps the old path of a folder that was moved.
 """
 
 from __future__ import annotations
