@@ -35,7 +35,7 @@ from anr_watch.tasks import BalancedGroup
 LOG = logging.getLogger("anr_watch.mqtt")
 STABLE_S = 10.0  # a connection that held this long ends the back-off
 STATUS_S = 60.0  # the birth is sent again: a late will of an earlier connection may have overwritten it
-COMMANDS_WAITING = 50
+COMMANDS_WAITING = 256  # a program that resumes each of a hundred cameras sends them all at once
 COMMAND_S = 30.0  # longer than the store's busy time-out
 
 
