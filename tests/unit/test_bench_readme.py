@@ -26,8 +26,8 @@ def test_the_readme_has_the_figures_of_the_committed_run():
     specs = {spec.name: spec for subject in registry.subjects_found() for spec in subject.figures}
     assert set(readme.MAIN) <= set(names) <= set(specs)
     assert {figure["name"]: figure["unit"] for figure in figures} == {name: specs[name].unit for name in names}
-    run = json.loads((ROOT / "docs" / "bench-run.json").read_text())
-    assert run["failed"] == []
+    runs = json.loads((ROOT / "docs" / "bench-run.json").read_text())
+    assert [run["failed"] for run in runs] == [[]] * len(runs)
 
 
 def test_the_plot_is_a_picture():
