@@ -160,7 +160,8 @@ def test_three_thousand_pending_gaps_at_the_start(tmp_path, tally):
                 assert starts == sorted(starts, reverse=True), order
             left = world.kernel.execute("SELECT count(*) FROM recording_gaps WHERE fill_state = 'pending'")[0][0]
             filled = world.kernel.execute("SELECT count(*) FROM recording_gaps WHERE fill_state = 'filled'")[0][0]
-            assert left + filled == PENDING
+            # The stop may have ended a fill of each device: what that had recovered becomes a row of its own.
+            assert PENDING <= left + filled <= PENDING + len(names)
             plain(daemon.log)
 
     asyncio.run(run())
