@@ -30,6 +30,8 @@ MAIN = (
     "replay_cpu_s_per_gb",
     "rest_cpu_percent",
     "busy_cpu_percent",
+    "watch_file_to_connect_ms",
+    "watch_rest_cpu_percent",
     "rest_total_pss_mb",
     "worker_pss_mb",
     "first_look_s",
