@@ -319,7 +319,6 @@ class Coordinator:
             return False
         if found:
             self.scheduler.online_edge(camera, "recordings")
-        if found:
             self._arrivals.records_again(camera, start)
         return found
 
@@ -349,9 +348,9 @@ class Coordinator:
 
     async def _park(self, camera: Camera, reason: Reason, detail: str) -> None:
         LOG.warning("camera parked: %s", detail or reason, extra={"camera": camera.id, "reason": reason})
-        announce = self.announcements.parked(camera.id, reason, detail)
-        await self._tools.store.park(camera.id, reason, detail, fingerprint(camera), announce)
-        self._parked_since[camera.id] = Parked(reason, detail, fingerprint(camera), self._tools.clock.now())
+        announce, mark = self.announcements.parked(camera.id, reason, detail), fingerprint(camera)
+        await self._tools.store.park(camera.id, reason, detail, mark, announce)
+        self._parked_since[camera.id] = Parked(reason, detail, mark, self._tools.clock.now())
 
     async def _refresh_parked(self, look: Look) -> None:
         """Take over who is parked, and let those go whose row or configuration changed."""

@@ -23,8 +23,6 @@ USUAL_GROUP_S = 4.0
 UNDER_WAY_S = 1.0
 # A recorder tries again within 30 s; a camera that plays this long while live does not come back keeps it out.
 COME_BACK_S = 45.0
-# Pictures of one file that lie further apart than this were lost, or the camera is one that rests between them.
-
 # Below this no camera's footage comes in less than hours, and requests time out instead.
 SLOWEST_BYTES_S = 8_000.0
 # The slowest rate as a share of the live one: Huawei advises a quarter for every replay.

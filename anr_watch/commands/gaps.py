@@ -68,7 +68,7 @@ async def _read(settings: Settings, clock: Clock, args: argparse.Namespace) -> t
         waits = await store.waits(now=now) if store.prepared else {}
         fills = settings.fills
         return rows, Circumstances(
-            now, look.cameras, look.asked, await store.parked(), waits, fills.max_gap_hours, fills.max_attempts
+            now, look.cameras, look.asked, look.parked, waits, fills.max_gap_hours, fills.max_attempts
         )
 
 

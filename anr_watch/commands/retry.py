@@ -54,15 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
 async def _retry(settings: Settings, clock: Clock, args: argparse.Namespace) -> _Done:
     async with opened(settings, clock, readonly=False) as store:
-        cameras = (await store.look(now=clock.now())).cameras
-        parked = await store.parked()
+        look = await store.look(now=clock.now())
         if args.gap is not None:
             gap = await _gap(store, args.gap)
             chosen, count = [gap.camera_id], await store.retry(gap_id=gap.id)
         else:
-            chosen = sorted(cameras) if args.all else [known_camera(args.camera, cameras)]
+            chosen = sorted(look.cameras) if args.all else [known_camera(args.camera, look.cameras)]
             count = sum([await store.retry(camera_id=camera_id) for camera_id in chosen])
-        return _Done(count, tuple(camera_id for camera_id in chosen if camera_id in parked))
+        return _Done(count, tuple(camera_id for camera_id in chosen if camera_id in look.parked))
 
 
 async def _gap(store: Store, given: str) -> Gap:

@@ -53,9 +53,8 @@ class Lane:
     """One camera: its id and its pieces by start, which do not overlap."""
 
     camera_id: str
-    pieces: tuple[Piece, ...] = field(
-        repr=False
-    )  # asyncio.run makes the text of a result nobody sees: 0.8 s of a month
+    # asyncio.run makes the text of a result, which nobody sees: 0.8 s of a month.
+    pieces: tuple[Piece, ...] = field(repr=False)
 
     def seconds(self, kind: Kind) -> float:
         """Return how much time is of a kind."""

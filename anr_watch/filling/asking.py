@@ -100,7 +100,7 @@ class Asking:
                     Reason.DISK_FULL,
                     f"{ready.room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
                 )
-            return await self._ask(ready, self._learned)
+            return await self._ask(ready)
         except ReplayRefused as error:
             return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
         except StorageError as error:
@@ -118,12 +118,12 @@ class Asking:
         # The worker has no folder of ours to start from.
         return _Ready(opened, recordings.free_mb(), recordings.staging(self._underway.gap.id).absolute())
 
-    async def _ask(self, ready: _Ready, learned: Learned) -> ReplayEnd:
+    async def _ask(self, ready: _Ready) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
         camera, listening = self._underway.camera, self.listening
         device = str(device_of(ready.opened))
-        clock = learned.clocks.get(device)
-        requests = self._requests(clock, learned)
+        clock = self._learned.clocks.get(device)
+        requests = self._requests(clock)
         zones = any(request.guess.zone for request in requests)
         nothing: ReplayEnd | None = None  # the camera has no footage where it was asked first
         suspects = 0
@@ -167,7 +167,7 @@ class Asking:
             for side in (sides.head, sides.tail)
         )
 
-    def _requests(self, clock: DeviceClock | None, learned: Learned) -> tuple[approach.Request, ...]:
+    def _requests(self, clock: DeviceClock | None) -> tuple[approach.Request, ...]:
         """Return what to ask for, in order, with what is known of the device's clock."""
         tools, underway, options = self._tools, self._underway, self._underway.camera.options
         known_s = clock.offset_s if clock is not None and clock.samples else None
@@ -178,9 +178,9 @@ class Asking:
             ),
             comparable=comparable,
             both=min(map(len, (underway.sides.head.prints, underway.sides.tail.prints))) >= FEWEST,
-            tried=learned.tried,
+            tried=self._learned.tried,
             keep_unproved=self._keeps_unproved,
-            matched=learned.matched,
+            matched=self._learned.matched,
             unmatched=approach.is_unmatched(clock, tools.clock.now()),
         )
 

@@ -64,7 +64,6 @@ async def status(
 ) -> list[StatusRow]:
     """Return one row per readable camera, by id; without our tables only what the kernel's say."""
     view = await reading.look(session, now, max_gap_hours, options, standalone=standalone, prepared=prepared)
-    parked = await reading.parked(session) if prepared else {}
     presences = await attempts.presences(session) if prepared else {}
     result: list[StatusRow] = []
     for camera_id, camera in sorted(view.cameras.items()):
@@ -79,7 +78,7 @@ async def status(
                 camera=camera,
                 presence=presence,
                 presence_since=since,
-                parked=parked.get(camera_id),
+                parked=view.parked.get(camera_id),
                 pending_gaps=len(gaps_here),
                 missing_s=reading.missing_s(gaps_here, view.asked, now, max_gap_hours),
                 running=running,

@@ -54,7 +54,8 @@ def main() -> int:
     compileall.compile_dir(ROOT / "anr_watch", quiet=1)
     bench = Bench(ROOT / "build")
     started_s = CLOCK.monotonic()
-    failed = []
+    failed: list[str] = []
+    figures: list[dict[str, Any]] = []
     for subject, wanted in subjects:
         sys.stderr.write(f"{subject.name}: {subject.says}\n")
         begun_s = CLOCK.monotonic()
@@ -63,13 +64,12 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001 - one benchmark that breaks must not cost the others' results
             failed.append(subject.name)
             sys.stderr.write(f"  FAILED: {told(error)}\n")
-            continue
-        bench.figures |= {figure.spec.name: figure for figure in found}
-        bench.say(f"{CLOCK.monotonic() - begun_s:.0f} s")
-        # At once: what breaks, or is broken off, later does not cost these.
-        write([figure.as_json() for figure in bench.figures.values()], CLOCK.monotonic() - started_s, failed)
-    figures = [figure.as_json() for figure in bench.figures.values()]
-    write(figures, CLOCK.monotonic() - started_s, failed)
+        else:
+            bench.figures |= {figure.spec.name: figure for figure in found}
+            bench.say(f"{CLOCK.monotonic() - begun_s:.0f} s")
+        figures = [figure.as_json() for figure in bench.figures.values()]
+        # After each: what breaks, or is broken off, later does not cost these.
+        write(figures, CLOCK.monotonic() - started_s, failed)
     sys.stdout.write(plain(figures) + "\n" if figures else "")
     return 1 if failed else 0
 

@@ -11,27 +11,15 @@ from anr_watch.footage.mark import Mark, box_of
 from anr_watch.footage.misnamed import all_remarks, look_at_names, remarks_on, remarks_on_folders
 from anr_watch.footage.names import NamePattern
 from anr_watch.model import Window
+from tests.fixtures_database import FixedClock
 
 NOW = datetime(2026, 6, 13, 12, 0, 40, tzinfo=UTC)
 FLAT = "%Y%m%d_%H%M%S"
 PATTERNS = [FLAT, "%Y-%m-%d/%H%M%S", "%Y%m%d/%H/%M-%S", "%d.%m.%Y %T", "%s"]
 
 
-class Still:
-    """A clock that stands."""
-
-    def now(self):
-        return NOW
-
-    def monotonic(self):
-        return 0.0
-
-    async def sleep(self, delay_s):
-        raise NotImplementedError
-
-
 def tree(root, pattern=FLAT):
-    return Recordings(root, NamePattern(pattern), Still())
+    return Recordings(root, NamePattern(pattern), FixedClock(NOW))
 
 
 def put(path, written, data=b"x"):

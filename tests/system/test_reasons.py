@@ -12,7 +12,7 @@ from anr_watch.camera.core import CameraSpec
 from anr_watch.camera.device import Replay
 from anr_watch.camera.faults import Faults
 from anr_watch.instants import parse_instant
-from tests.torture.machine import children
+from tests.torture.machine import workers_of
 from tests.world import World, until
 
 # A broker that is never there: what would go out stays in the outbox, where a test can read it.
@@ -176,8 +176,7 @@ def test_a_restart_ends_the_wait_for_a_worker_that_died(tmp_path):
             for count in (1, 2):
                 await world.cameras["gate"].wait_for("first_byte", 20, since=seen)
                 seen = len(world.cameras["gate"].journal.entries)
-                workers = [worker for parent in children(daemon.process.pid) for worker in children(parent)]
-                os.kill(min(workers), signal.SIGKILL)  # the one that stood by before
+                os.kill(workers_of(daemon.process.pid)[0], signal.SIGKILL)  # the one that stood by before
                 attempt = await ended(world, "interrupted", count=count)
             assert wait_s(attempt) == pytest.approx(4.0, abs=0.2)
         async with world.daemon():

@@ -101,6 +101,11 @@ def children(pid: int) -> set[int]:
     return found
 
 
+def workers_of(daemon_pid: int) -> list[int]:
+    """Return the replay workers, the oldest first: children of the daemon's child."""
+    return sorted(worker for parent in children(daemon_pid) for worker in children(parent))
+
+
 def open_files(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 

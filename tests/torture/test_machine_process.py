@@ -22,17 +22,13 @@ from tests.torture.machine import (
     said,
     short_outage,
     stopped,
+    workers_of,
 )
 from tests.world import World, until
 
 SETTINGS = QUICK + NO_BROKER
 SLOW = CameraSpec(name="gate", replay_speed=10)
 PENDING = 3000
-
-
-def workers_of(daemon_pid: int) -> list[int]:
-    """Return the replay workers, the oldest first: children of the daemon's child."""
-    return sorted(worker for parent in children(daemon_pid) for worker in children(parent))
 
 
 async def worker(daemon) -> int:

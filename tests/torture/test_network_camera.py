@@ -27,6 +27,7 @@ from anr_watch.replay.replay import Replay
 from anr_watch.replay.source import LibavSource
 from tests.broker import Broker, Observer
 from tests.certificates import Authority
+from tests.torture.machine import workers_of
 from tests.world import World, until
 
 FILM = FilmSpec(width=160, height=96)
@@ -112,19 +113,6 @@ def first_ends(world: World) -> dict[str, dict]:
     return found
 
 
-def children(pid: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def workers(pid: int) -> list[int]:
-    """Return the replay workers of a daemon: the children of its forking parent."""
-    return [worker for parent in children(pid) for worker in children(parent)]
-
-
 def own_mb(pid: int) -> float:
     """Return the memory of a process that it shares with nobody, at its peak so far; 0 for one that is gone."""
     try:
@@ -137,7 +125,7 @@ def own_mb(pid: int) -> float:
 async def watched(pid: int, peaks: dict[int, float]) -> None:
     """Note the memory of every worker as long as nobody cancels it."""
     while True:
-        for worker in await asyncio.to_thread(workers, pid):
+        for worker in await asyncio.to_thread(workers_of, pid):
             peaks[worker] = max(peaks.get(worker, 0.0), await asyncio.to_thread(own_mb, worker))
         await asyncio.sleep(0.1)
 
@@ -172,7 +160,9 @@ def test_whatever_a_camera_does_ends_and_is_made_good(tmp_path, tally, rounds):
                         await observer.publish("anr-watch/test/cmd/retry", json.dumps({"camera": name}))
                     filled = await settled(world, names)
                     tally.gaps_lost += len(names) - len(filled)
-                    await until(lambda: len(workers(daemon.process.pid)) <= 1, lambda: workers(daemon.process.pid))
+                    await until(
+                        lambda: len(workers_of(daemon.process.pid)) <= 1, lambda: workers_of(daemon.process.pid)
+                    )
                     watching.cancel()
                     assert max(peaks.values()) < WORKER_MB, peaks
                     assert daemon.process.returncode is None
