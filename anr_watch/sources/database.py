@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,9 @@ class DatabaseWatch:
         debounce_ms: see `backend.Backend`.
         guard_s: see `FolderWatch`.
         backend: who notices; None: `auto`, see `backend.backend_named`.
+
+    Attributes:
+        armed: somebody notices now; else commits of others are found when it is armed again.
     """
 
     def __init__(
@@ -84,14 +88,15 @@ class DatabaseWatch:
         self._version, self._is_replaced = version, is_replaced
         self._changed, self._replaced, self._own_writes = changed, replaced, own_writes
         self._own_seen = 0
+        self.armed = False
         self._clock = clock
         self._watch = FolderWatch(
             path.parent,
             recursive=False,
             clock=clock,
             changes=self._take,
-            back=self._look_at_all,
-            lost=lambda _: self._look_at_all(),
+            back=partial(self._is_armed, armed=True),
+            lost=lambda _: self._is_armed(armed=False),
             step_ms=step_ms,
             debounce_ms=debounce_ms,
             guard_s=guard_s,
@@ -118,7 +123,8 @@ class DatabaseWatch:
         if self._file in paths or self._log in paths:
             self._poked.set()
 
-    def _look_at_all(self) -> None:
+    def _is_armed(self, *, armed: bool) -> None:
+        self.armed = armed
         self._check_file = True
         self._poked.set()
 
@@ -148,13 +154,16 @@ class DatabaseWatch:
                 pause_s = rung_s(self._clock.monotonic() - event_s, explained=explained)
                 if pause_s is None:
                     return
-                await self._clock.sleep(pause_s)
+                await self._until_event(pause_s)
             elif not tail:
                 return
             else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(tail.pop(0)):
-                        await self._poked.wait()
+                await self._until_event(tail.pop(0))
+
+    async def _until_event(self, longest_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._poked.wait()
 
     async def _moved(self) -> bool:
         try:
