@@ -153,8 +153,8 @@ def _indexer(tools: Tools) -> Indexer:
     )
 
 
-async def run_daemon(settings: Settings, clock: Clock) -> int:
-    """Run until SIGTERM or SIGINT and return the exit status.
+async def run_daemon(settings: Settings, clock: Clock, workers: Workers) -> int:
+    """Run until SIGTERM or SIGINT and return the exit status; `workers` may still be loading.
 
     Raises:
         StorageError: another anr-watch holds the recordings, or the folder cannot be used.
@@ -168,11 +168,9 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
     try:
         if holding.was_used:  # whether a new folder is the right one, the database knows
             await _look(holding, None, starting=True)
-        async with Workers() as workers:
-            with _stopped_by_signals():
-                await _warm_up(workers)
-                daemon = _Daemon(settings, clock, recordings, holding, workers, figures=figures, endpoint=endpoint)
-                await _offering(endpoint, settings.metrics.listen, daemon.run())
+        with _stopped_by_signals():
+            daemon = _Daemon(settings, clock, recordings, holding, workers, figures=figures, endpoint=endpoint)
+            await _offering(endpoint, settings.metrics.listen, daemon.run())
     finally:
         holding.release()
     LOG.info("stopped")
@@ -180,7 +178,7 @@ async def run_daemon(settings: Settings, clock: Clock) -> int:
 
 
 async def _warm_up(workers: Workers) -> None:
-    """Start the workers' parent: 0.2 s now instead of at the first fill.
+    """Wait until the workers' parent is ready: now instead of at the first fill.
 
     Raises:
         WorkersUnavailable: there will never be one (av is missing).
@@ -369,6 +367,7 @@ class _Daemon:
                         debounce_ms=debounce_ms,
                         backend=backend,
                     )
+                    coordinator.rows_are_told = lambda: watch.armed
                     group.create_task(watch.run(), name="source:database")
                 if settings.watch.recordings:
                     files = RecordingsWatch(
@@ -392,6 +391,7 @@ class _Daemon:
                     group.create_task(introduction.run(), name="introduction")
                 group.create_task(self._alive(engine), name="alive")
                 group.create_task(self._keep_holding(engine), name="recordings")
+                await _warm_up(self._workers)
                 notify("READY=1")
                 LOG.info(
                     "ready",

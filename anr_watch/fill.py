@@ -23,19 +23,19 @@ from datetime import timedelta
 
 from anr_watch.coverage import missing
 from anr_watch.errors import StorageError
-from anr_watch.filling.asking import Asking, Learned, learn
+from anr_watch.filling.asking import Asking, Ready, get_ready
 from anr_watch.filling.pacing import pace_of, slow_down, speed_up
-from anr_watch.filling.recorded import recorded, remember_proved
+from anr_watch.filling.recorded import around, recorded, remember_proved
 from anr_watch.filling.tools import Step, Tools, Trigger, Underway
-from anr_watch.joins.approach import unreached
+from anr_watch.joins.approach import MATCHED_FOR, unreached
 from anr_watch.joins.neighbours import beside
 from anr_watch.kernel_events import fill_event, is_news
 from anr_watch.live_first import step_s
 from anr_watch.model import Attempt, Camera, Coverage, Gap, Window
 from anr_watch.planner import ANY_AGE_HOURS, choose_target, fillable
-from anr_watch.states import POLICY, Follow, Presence, Reason
+from anr_watch.states import POLICY, FillState, Follow, Presence, Reason
+from anr_watch.store import Learned, Settled, Settlement
 from anr_watch.store import Outcome as Became
-from anr_watch.store import Settled, Settlement
 from anr_watch.verdict import ReplayEnd, Verdict, covered_verdict, judge
 
 LOG = logging.getLogger("anr_watch.fill")
@@ -82,6 +82,7 @@ class _Prepared:
     underway: Underway
     covered: Coverage
     learned: Learned
+    ready: Ready | ReplayEnd
 
 
 class Fill:
@@ -167,7 +168,9 @@ class Fill:
         if not isinstance(prepared, _Prepared):
             return prepared
         underway, before = prepared.underway, prepared.covered
-        asking = self._asking = Asking(self._tools, underway, prepared.learned, stopping=self.stopping)
+        asking = self._asking = Asking(
+            self._tools, underway, prepared.ready, prepared.learned, stopping=self.stopping
+        )
         try:
             end = await asking.ask()
         except BaseException as error:
@@ -180,8 +183,10 @@ class Fill:
     async def _prepare(self) -> _Prepared | Outcome | None:
         """Look up what to ask for and write the attempt; an outcome, or None, where nothing is to be asked."""
         tools = self._tools
-        # At once: each look waits for a thread, and the camera waits for all of them.
-        footage, learned = await asyncio.gather(recorded(tools, self.gap), learn(tools, self.gap))
+        rows, learned = await tools.store.before_fill(
+            self.gap, around(self.gap), since=tools.clock.now() - MATCHED_FOR
+        )
+        footage = await recorded(tools, self.gap, rows)
         wanted = fillable(
             self.gap, tools.clock.now(), ANY_AGE_HOURS if self._forced else tools.settings.fills.max_gap_hours
         )
@@ -196,11 +201,17 @@ class Fill:
         if until <= target.start + SHORTEST:
             return None  # where live recording resumed will be seen in a moment
         target = Window(target.start, min(target.end, until))
-        attempt = await self._begin(target)
+        # At once: each look waits for a thread, and the camera waits for all of them.
+        attempt, ready = await asyncio.gather(
+            self._begin(target), asyncio.to_thread(get_ready, tools, self.camera, self.gap)
+        )
         if attempt is None:
+            row = await tools.store.gap(self.gap.id)
+            if row is None or row.state is not FillState.PENDING:  # else somebody else is at it
+                await self._tidy()
             return None
         underway = self._underway = Underway(self.gap, self.camera, target, sides, until, footage.live_start, attempt)
-        return _Prepared(underway, footage.covered, learned)
+        return _Prepared(underway, footage.covered, learned, ready)
 
     async def _begin(self, target: Window) -> Attempt | None:
         """Claim the gap and write the attempt; None if it is resolved, or somebody else is at it."""

@@ -18,6 +18,7 @@ class Hints:
     segments: dict[str, datetime] = field(default_factory=dict)  # camera -> newest start seen
     closed: dict[str, set[datetime]] = field(default_factory=dict)  # camera -> starts of finished files
     everything: bool = False
+    rows: bool = False  # what the database says may be something else
     states: bool = False  # the broker may have forgotten the retained states
     edges: dict[str, bool] = field(default_factory=dict)  # came online, not served yet -> was known to be offline
     sources: dict[str, str] = field(default_factory=dict)  # the same cameras -> who said so
@@ -30,6 +31,7 @@ class Hints:
         for camera_id, starts in newer.closed.items():
             self.closed.setdefault(camera_id, set()).update(starts)
         self.everything |= newer.everything
+        self.rows |= newer.rows
         self.states |= newer.states
         self.edges |= newer.edges
         self.sources |= newer.sources

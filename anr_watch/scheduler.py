@@ -94,6 +94,7 @@ class Scheduler:
         self._lanes: dict[str, _Lane] = {}
         self._gap_waits: dict[str, _Wait] = {}
         self._devices = DeviceWaits()
+        self._device_of: dict[str, tuple[Camera, Device]] = {}
         self.room = Room(tools)
         self._last_started_s: dict[str, float] = {}
         self._tries_seen: dict[str, tuple[int, datetime | None]] = {}
@@ -240,11 +241,15 @@ class Scheduler:
         return self._tools.clock.monotonic()
 
     def _device(self, camera: Camera) -> Device:
-        try:
-            return device_of(camera)
-        except ReplayRefused:
-            # No address to share a lane by: the fill will find out why, and the camera is parked for it.
-            return Device(f"camera {camera.id}", 0)
+        known = self._device_of.get(camera.id)
+        if known is None or known[0] is not camera:  # at nearly every look it is the very same object
+            try:
+                device = device_of(camera)
+            except ReplayRefused:
+                # No address to share a lane by: the fill will find out why, and the camera is parked for it.
+                device = Device(f"camera {camera.id}", 0)
+            known = self._device_of[camera.id] = camera, device
+        return known[1]
 
     def _notice_resets(self, gaps: Iterable[Gap], cameras: Mapping[str, Camera]) -> None:
         """A row that lost attempts, or the time of its last one, was reset by a person: it waits for nothing."""

@@ -8,6 +8,7 @@ import asyncio
 from anr_watch import log
 from anr_watch.clock import SystemClock
 from anr_watch.commands.invocation import load_settings
+from anr_watch.config import Settings
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,6 +23,15 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args, quiet=False)
     if args.log_level:
         log.set_up(level=args.log_level, json=args.json or settings.log.format == "json")
-    from anr_watch.daemon import run_daemon  # noqa: PLC0415 - a wrong configuration is said before 200 ms of imports
+    return asyncio.run(_run(settings))
 
-    return asyncio.run(run_daemon(settings, SystemClock()))
+
+async def _run(settings: Settings) -> int:
+    # A wrong configuration was said before these imports, which take 0.2 s.
+    from anr_watch.replay.process import Workers  # noqa: PLC0415 - see above
+
+    async with Workers() as workers:
+        await workers.launch()  # it takes as long to load, meanwhile
+        from anr_watch.daemon import run_daemon  # noqa: PLC0415 - see above
+
+        return await run_daemon(settings, SystemClock(), workers)

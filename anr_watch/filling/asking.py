@@ -6,9 +6,7 @@ What a join says of that clock is kept for the next gap.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
@@ -26,6 +24,7 @@ from anr_watch.replay.job import End, Ended, ReplayJob, Unproved
 from anr_watch.replay.secrets import open_camera
 from anr_watch.replay.urls import ReplayRequest, build_replay_request, device_of
 from anr_watch.states import Reason
+from anr_watch.store import Learned
 from anr_watch.verdict import ReplayEnd
 
 LOG = logging.getLogger("anr_watch.fill")
@@ -35,33 +34,32 @@ BEFORE_GAP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """What was looked up before the first request."""
+class Ready:
+    """What the first request takes: the camera with its secrets opened, and where its footage goes first."""
 
     opened: Camera
-    room_mb: float
     staging: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What earlier fills have found out: clocks by device, guesses ruled out for the gap, whether joins matched."""
+def get_ready(tools: Tools, camera: Camera, gap: Gap) -> Ready | ReplayEnd:
+    """Look whether footage of a camera could be stored, and open its secrets; if not, say why. Blocks."""
+    recordings, spare_mb = tools.recordings, tools.settings.recordings.min_free_mb
+    try:
+        recordings.check_folder(camera.id)
+        opened = open_camera(camera, tools.settings.secret_key)
+        room_mb = recordings.free_mb()
+        if room_mb < spare_mb:
+            return ReplayEnd(Reason.DISK_FULL, f"{room_mb:.0f} MB free, {spare_mb:.0f} MB must stay")
+        # The worker has no folder of ours to start from.
+        return Ready(opened, recordings.staging(gap.id).absolute())
+    except (ReplayRefused, StorageError) as error:
+        return _end_for(error)
 
-    clocks: Mapping[str, DeviceClock]
-    tried: Collection[str]
-    matched: bool
 
-
-async def learn(tools: Tools, gap: Gap) -> Learned:
-    """Return what earlier fills of a gap and of its camera have found out.
-
-    Raises:
-        AnrWatchError: the database cannot be used.
-    """
-    store, since = tools.store, tools.clock.now() - approach.MATCHED_FOR
-    return Learned(
-        *await asyncio.gather(store.clocks(), store.guessed(gap.id), store.matched(gap.camera_id, since=since))
-    )
+def _end_for(error: ReplayRefused | StorageError) -> ReplayEnd:
+    if isinstance(error, ReplayRefused):
+        return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
+    return ReplayEnd(Reason.DISK_FULL if error.full else Reason.STORAGE, str(error))
 
 
 class Asking:
@@ -70,7 +68,8 @@ class Asking:
     Args:
         tools: the rims.
         underway: the attempt.
-        learned: see `learn`.
+        ready: see `get_ready`.
+        learned: what earlier fills have found out.
         stopping: it was to be stopped before it began.
 
     Attributes:
@@ -78,8 +77,10 @@ class Asking:
         listening: what the last replay told.
     """
 
-    def __init__(self, tools: Tools, underway: Underway, learned: Learned, *, stopping: bool) -> None:
-        self._tools, self._underway, self._learned = tools, underway, learned
+    def __init__(
+        self, tools: Tools, underway: Underway, ready: Ready | ReplayEnd, learned: Learned, *, stopping: bool
+    ) -> None:
+        self._tools, self._underway, self._ready, self._learned = tools, underway, ready, learned
         self._around = False  # the last request was for all readings of its digits: no measure of the clock
         self.placing = Placing(tools, underway)
         self.listening = Listening(tools, underway, self.placing, stopping=stopping)
@@ -90,35 +91,16 @@ class Asking:
         Raises:
             AnrWatchError: the database cannot be used, or no worker can be started.
         """
-        tools = self._tools
         if self.listening.stopping:
             return ReplayEnd(Reason.INTERRUPTED, "stopped before it began")
+        if isinstance(self._ready, ReplayEnd):
+            return self._ready
         try:
-            ready = await asyncio.to_thread(self._prepare)
-            if ready.room_mb < tools.settings.recordings.min_free_mb:
-                return ReplayEnd(
-                    Reason.DISK_FULL,
-                    f"{ready.room_mb:.0f} MB free, {tools.settings.recordings.min_free_mb:.0f} MB must stay",
-                )
-            return await self._ask(ready)
-        except ReplayRefused as error:
-            return ReplayEnd(Reason.NO_REPLAY_URL if error.missing else Reason.BAD_CONFIG, str(error))
-        except StorageError as error:
-            return ReplayEnd(Reason.DISK_FULL if error.full else Reason.STORAGE, str(error))
+            return await self._ask(self._ready)
+        except (ReplayRefused, StorageError) as error:
+            return _end_for(error)
 
-    def _prepare(self) -> _Ready:
-        """Look whether footage could be stored, and open the camera's secrets; blocks.
-
-        Raises:
-            ReplayRefused, StorageError: it cannot, or they cannot be opened.
-        """
-        recordings, camera = self._tools.recordings, self._underway.camera
-        recordings.check_folder(camera.id)
-        opened = open_camera(camera, self._tools.settings.secret_key)
-        # The worker has no folder of ours to start from.
-        return _Ready(opened, recordings.free_mb(), recordings.staging(self._underway.gap.id).absolute())
-
-    async def _ask(self, ready: _Ready) -> ReplayEnd:
+    async def _ask(self, ready: Ready) -> ReplayEnd:
         """Ask the camera, and again with the next guess at its clock as long as it shows other footage."""
         camera, listening = self._underway.camera, self.listening
         device = str(device_of(ready.opened))

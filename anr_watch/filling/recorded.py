@@ -42,13 +42,25 @@ class Recorded:
     live_start: datetime | None
 
 
-async def recorded(tools: Tools, gap: Gap) -> Recorded:
+def around(gap: Gap) -> Window:
+    """Return the time whose segments may have footage of a gap."""
+    return gap.window.widened(AROUND_S, AROUND_S)
+
+
+async def recorded(tools: Tools, gap: Gap, rows: Sequence[Segment] | None = None) -> Recorded:
     """Return the footage in and around a gap, and give a row to files of ours in it that have none.
+
+    Args:
+        tools: the rims.
+        gap: what is missing.
+        rows: the segments `around` the gap where they were read just now.
 
     Raises:
         AnrWatchError: the database cannot be used.
     """
-    segments = await _segments(tools, gap)
+    if rows is None:
+        rows = await tools.store.segments(gap.camera_id, around(gap))
+    segments = await _segments(tools, gap, rows)
     return Recorded(
         segments,
         covered=merge([*trusted(segments), *tools.proved.get(gap.camera_id, ())]),
@@ -78,7 +90,7 @@ def remember_proved(
     )
 
 
-async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
+async def _segments(tools: Tools, gap: Gap, rows: Sequence[Segment]) -> list[Segment]:
     """Return the footage in and around the gap: rows, and files that have no row yet.
 
     A file of ours without a row, or with one that its recorder made after a crash of ours, is noted as ours here:
@@ -86,13 +98,11 @@ async def _segments(tools: Tools, gap: Gap) -> list[Segment]:
     without a row is the recorder's newest, or one that came from elsewhere.
     """
     store, recordings, camera_id = tools.store, tools.recordings, gap.camera_id
-    around = gap.window.widened(AROUND_S, AROUND_S)
-    rows = await store.segments(camera_id, around)
     near = gap.window.widened(NEAR_S, NEAR_S)
     unsaid = [row for row in rows if not row.ours and row.window.overlaps(near)]
     strays, newest, files = await asyncio.to_thread(
         lambda: (
-            _strays(recordings, camera_id, around, rows),
+            _strays(recordings, camera_id, around(gap), rows),
             recordings.newest(camera_id),
             {row.path: _file_of(recordings, row) for row in unsaid},
         )
@@ -123,14 +133,14 @@ def _file_of(recordings: Recordings, row: Segment) -> Segment | None:
 
 
 def _strays(
-    recordings: Recordings, camera_id: str, around: Window, rows: Sequence[Segment]
+    recordings: Recordings, camera_id: str, window: Window, rows: Sequence[Segment]
 ) -> list[tuple[Path, Segment]]:
     """Return the files that have no row."""
     folder = recordings.camera_folder(camera_id)
     depth = recordings.pattern.depth + 1
     known = {Path(row.path).parts[-depth:] for row in rows}
     found: list[tuple[Path, Segment]] = []
-    for file in recordings.files(camera_id, around):
+    for file in recordings.files(camera_id, window):
         if file.path.relative_to(folder).parts not in known:
             segment = recordings.segment_of(file, camera_id, str(file.path))
             if segment is not None:

@@ -21,8 +21,7 @@ from anr_watch.clock import Clock
 from anr_watch.errors import ReplayRefused
 from anr_watch.footage.folder import FootageFile, Recordings
 from anr_watch.footage.indexing import clipped, holes, settles_in_s
-from anr_watch.model import Camera, Coverage, Gap, Segment, Window, merge, subtract
-from anr_watch.states import FillState
+from anr_watch.model import Camera, Coverage, Segment, Window, merge
 
 LOG = logging.getLogger("anr_watch.indexer")
 
@@ -55,16 +54,17 @@ class IndexStore(Protocol):
         """Return the text of `segments.path` for a file."""
         ...
 
-    async def gaps_in(self, camera_id: str, window: Window) -> list[Gap]:
-        """Return the gap rows of any state that share time with `window`."""
-        ...
-
-    async def register_gap(self, camera_id: str, window: Window, *, origin: Any = ..., announce: Any = None) -> Any:
-        """Insert a pending gap row unless one begins at the same instant."""
-        ...
-
-    async def extend_gap(self, gap_id: str, end: datetime, announce: Any = None) -> bool:
-        """Move a pending gap's end."""
+    async def register_hole(
+        self,
+        camera_id: str,
+        hole: Window,
+        *,
+        origin: Any = ...,
+        longer_than_s: float = ...,
+        found: Any = None,
+        extended: Any = None,
+    ) -> Any:
+        """Note what no gap row says yet of a hole; return how many `rows` changed."""
         ...
 
 
@@ -118,9 +118,9 @@ class Indexer:
         recordings: where files are.
         settings: how far back gaps matter, how long a hole must be.
         clock: for the pass's own budget and for due times.
-        origin: what `register_gap` is to note as the origin of a row; None: its own default.
-        announce_gap: what to tell of a new gap row, passed on to `register_gap`.
-        announce_state: the same for a row that was made longer, passed on to `extend_gap`.
+        origin: what `register_hole` is to note as the origin of a row; None: its own default.
+        announce_gap: what to tell of a new gap row.
+        announce_state: the same for a row that was made longer.
     """
 
     def __init__(
@@ -321,18 +321,15 @@ class Indexer:
         return written
 
     async def _register(self, camera_id: str, hole: Window) -> int:
-        rows = await self._store.gaps_in(camera_id, hole)
-        written = 0
-        for piece in subtract(hole, [row.window for row in rows]):
-            if piece.seconds <= self._settings.min_gap_s:
-                continue
-            before = next((row for row in rows if row.window.end == piece.start), None)
-            if before is not None and before.state is FillState.PENDING:
-                await self._store.extend_gap(before.id, piece.end, self._announce_state)
-            else:
-                await self._store.register_gap(camera_id, piece, announce=self._announce_gap, **self._origin)
-            written += 1
-        return written
+        noted = await self._store.register_hole(
+            camera_id,
+            hole,
+            longer_than_s=self._settings.min_gap_s,
+            found=self._announce_gap,
+            extended=self._announce_state,
+            **self._origin,
+        )
+        return int(noted.rows)
 
     # -- the past --------------------------------------------------------------------------------------------------
 

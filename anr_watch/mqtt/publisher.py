@@ -26,6 +26,9 @@ from anr_watch.tasks import BalancedGroup
 LOG = logging.getLogger("anr_watch.mqtt")
 EVENT_TYPE = "application/cloudevents+json; charset=utf-8"  # CloudEvents' MQTT binding, structured mode
 BATCH = 200  # rows read at once: one query per 10 windows
+# An event comes with others: that a camera is back, what it missed, that it is asked. Together they take one read and
+# one removal, and none of that while the camera waits to be asked.
+GATHER_S = 0.02
 RETRY_S = 1.0  # after the store could not be read or written
 LAST_REMOVAL_S = 0.5  # a stop waits no longer for the store; what stays is sent again, under the same id
 # A connection that breaks while the same row waits for its PUBACK may break because of that row. After this many
@@ -148,6 +151,7 @@ class Publisher:
                     continue
                 self._idle.set()
             await self._wake.wait()
+            await self._clock.sleep(GATHER_S)
 
     async def _send_one(self, link: Link, row: OutboxRow) -> None:
         careful = self._suspect.times >= SUSPECT_AFTER
@@ -201,6 +205,7 @@ class Publisher:
     async def _remove(self) -> None:
         while True:
             await self._removable.wait()
+            await self._clock.sleep(GATHER_S)
             self._removable.clear()
             try:
                 await self._remove_now()

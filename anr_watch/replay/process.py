@@ -70,6 +70,7 @@ class Workers:
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._ready: asyncio.Future[int] | None = None
+        self._stderr: asyncio.BaseTransport | None = None
         self._running: dict[int, Running] = {}
         self._number = 0
         self._tail = Tail()
@@ -94,6 +95,13 @@ class Workers:
     def killed(self) -> bool:
         """Whether the last forking parent was ended by a signal that was not ours."""
         return self._status is not None and self._status < 0
+
+    async def launch(self) -> None:
+        """Let the forking parent begin to load, on another core; `start` waits for it and says what is wrong."""
+        async with self._starting:
+            if self._socket is None:
+                with contextlib.suppress(WorkersUnavailable):
+                    await self._launch()
 
     async def start(self) -> None:
         """Start the forking parent, unless it runs, and let one worker stand by.
@@ -130,17 +138,20 @@ class Workers:
             try:
                 await running.close(self._grace_s)
             finally:
+                self._stand_by()  # the next camera need not wait for it
                 self._running = {number: kept for number, kept in self._running.items() if kept is not running}
 
     async def _start(self) -> None:
         """Start the forking parent, unless it runs; one that is killed while it loads is started again."""
         async with self._starting:
-            if self._socket is not None:
+            if self._socket is not None and self._ready is not None and self._ready.done():
                 return
             for left in reversed(range(STARTS)):
-                await self._shut()
                 try:
-                    await self._spawn()
+                    if self._socket is None:
+                        await self._shut()
+                        await self._launch()
+                    await self._until_ready()
                 except WorkersUnavailable:
                     # What it dies of by itself (av is missing) it would die of again.
                     if not left or not self.killed:
@@ -210,7 +221,9 @@ class Workers:
 
     def _stand_by(self) -> None:
         """Have one worker stand by, and as many more as are expected to be needed."""
-        self._next_one = None
+        if self._next_one is not None:
+            self._next_one.cancel()
+            self._next_one = None
         wanted = max(1, self._expected)
         for worker in self._standing_by[wanted:]:
             worker.close()
@@ -232,13 +245,18 @@ class Workers:
         for worker in standing_by:
             worker.close()
 
-    async def _spawn(self) -> None:
+    async def _launch(self) -> None:
+        """Start the parent's process.
+
+        Raises:
+            WorkersUnavailable: it cannot be started.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         loop = asyncio.get_running_loop()
         self._tail = Tail()
         stderr_r, stderr_w = os.pipe2(os.O_CLOEXEC)
-        transport, _ = await loop.connect_read_pipe(lambda: self._tail, os.fdopen(stderr_r, "rb", buffering=0))
+        stderr, _ = await loop.connect_read_pipe(lambda: self._tail, os.fdopen(stderr_r, "rb", buffering=0))
         try:
             # The only place of the daemon that starts a program, and it is this one.
             self._process = await asyncio.create_subprocess_exec(  # noqa: TID251 - see above
@@ -256,13 +274,22 @@ class Workers:
             )
         except OSError as error:
             ours.close()
-            transport.close()
+            stderr.close()
             raise WorkersUnavailable(f"the replay workers cannot be started: {error.strerror}") from None
         finally:
             theirs.close()
             os.close(stderr_w)
-        self._socket, self._ready = ours, loop.create_future()
+        self._socket, self._ready, self._stderr = ours, loop.create_future(), stderr
         loop.add_reader(ours.fileno(), self._on_message)
+
+    async def _until_ready(self) -> None:
+        """Wait until the parent has loaded everything.
+
+        Raises:
+            WorkersUnavailable: it ended, or hangs.
+        """
+        if self._ready is None:
+            raise WorkersUnavailable("the replay workers are gone")
         try:
             async with asyncio.timeout(START_S):
                 await asyncio.shield(self._ready)
@@ -272,7 +299,12 @@ class Workers:
             how = f"nothing within {START_S:g} s" if hung else f"exit status {self._status}"
             raise WorkersUnavailable(f"the replay workers do not start: {how}: {self._tail.text()}") from None
         finally:
-            transport.close()
+            self._close_stderr()
+
+    def _close_stderr(self) -> None:
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
 
     def _on_message(self) -> None:
         if self._socket is None:
@@ -324,6 +356,7 @@ class Workers:
 
     async def _shut(self, patience_s: float = LAST_S) -> None:
         self._lost()
+        self._close_stderr()
         process, self._process = self._process, None
         if process is None:
             return

@@ -210,6 +210,12 @@ class Writer:
         """Whether a transaction runs or waits for a lock, so that the connection may not answer at once."""
         return self._turn.locked()
 
+    async def rest(self, within_s: float) -> None:
+        """Wait until the present transactions are over, but no longer than this: one may wait for a lock."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._turn:
+                pass
+
     async def peek(self, work: Work[T]) -> T:
         """Return what `work` reads on this connection outside a transaction (see `at_work`)."""
         with mapped(self._path):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from anr_watch.errors import ParseError
 from anr_watch.instants import format_instant
-from anr_watch.model import Gap, Window
+from anr_watch.model import Gap, Window, subtract
 from anr_watch.states import FillState
 from anr_watch.store import reading, rows
 from anr_watch.store.connection import Session
@@ -175,6 +175,27 @@ async def register(
         await ask(session, there.id, now)
     extended = await extend(session, there, window.end) if there.state is FillState.PENDING else None
     return Registration(Registered.EXTENDED if extended else Registered.KNOWN, extended or there)
+
+
+async def register_hole(
+    session: Session, camera_id: str, hole: Window, now: datetime, *, origin: Origin, longer_than_s: float
+) -> list[tuple[Gap, bool]]:
+    """Note what no row says yet of a hole; return the rows that this made, and whether each was there before."""
+    known = await reading.gaps_in(session, camera_id, hole)
+    found: list[tuple[Gap, bool]] = []
+    for piece in subtract(hole, [gap.window for gap in known]):
+        if piece.seconds <= longer_than_s:
+            continue
+        before = next((gap for gap in known if gap.window.end == piece.start), None)
+        if before is not None and before.state is FillState.PENDING:
+            longer = await extend(session, before, piece.end)
+            if longer is not None:
+                found.append((longer, True))
+            continue
+        done = await register(session, camera_id, piece, now, start_text=None, origin=origin)
+        if done.gap is not None and done.what in (Registered.INSERTED, Registered.EXTENDED):
+            found.append((done.gap, False))
+    return found
 
 
 async def retry(session: Session, gaps: list[Gap]) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -41,9 +40,11 @@ from anr_watch.store.values import (
     AnnounceGap,
     AnnounceInterrupted,
     GapRow,
+    Learned,
     Look,
     Measures,
     Mode,
+    Noted,
     Origin,
     OutboxRow,
     Outcome,
@@ -58,6 +59,7 @@ from anr_watch.store.values import (
 
 T = TypeVar("T")
 _REPORTED_MAX = 10_000  # malformed rows remembered, so that each is reported once
+_OWN_WRITE_S = 0.02  # a transaction of ours takes 1 ms, on an SD card with FULL up to 50: then for nothing once more
 
 
 class Store:
@@ -108,11 +110,13 @@ class Store:
     async def version(self) -> int:
         """Return a number that grows when another connection than ours has committed (about 0.1 ms).
 
-        SQLite leaves a connection's own commits out of its `data_version`, so the writing connection is asked.
-        While that one waits for a lock the reading one answers, for which our own commits count: now and then
-        the number grows for nothing, but never stays the same when it should not.
+        SQLite leaves a connection's own commits out of its `data_version`, so the writing connection is asked,
+        as a rule when its transaction is over. While that one waits for a lock the reading one answers, for which
+        our own commits count: now and then the number grows for nothing, but never stays the same when it should not.
         """
         writer = self._writer_or_none
+        if writer is not None and writer.at_work:
+            await writer.rest(_OWN_WRITE_S)
         if writer is None or writer.at_work:
             seen = await self._reader.read(_data_version)
             if seen != self._seen_by_reader:
@@ -151,22 +155,6 @@ class Store:
             fresh = ()
         return Look(seen.cameras, seen.gaps, fresh, seen.asked, seen.parked)
 
-    async def look_at(self, camera_ids: Collection[str], seen: Look, *, now: datetime) -> Look:
-        """Return what was seen a moment ago with the gaps of these cameras as they are now."""
-
-        async def work(session: Session) -> list[Gap]:
-            found = [await reading.pending(session, one, now, self._hours) for one in sorted(camera_ids)]
-            return [gap for gaps in found for gap in gaps]
-
-        fresh = await self._reader.read(work)
-        known = {gap.id for gap in fresh}
-        kept = (
-            gap
-            for gap in seen.gaps
-            if gap.id not in known and (gap.camera_id not in camera_ids or gap.id in seen.asked)
-        )
-        return replace(seen, gaps=(*kept, *fresh))
-
     async def gap(self, gap_id: str) -> Gap | None:
         """Return one row of any state; None if there is none or it cannot be read."""
         return await self._reader.read(lambda session: reading.gap(session, gap_id))
@@ -174,6 +162,17 @@ class Store:
     async def gaps_in(self, camera_id: str, window: Window) -> list[Gap]:
         """Return the camera's rows of any state that share time with the window, by start."""
         return await self._reader.read(lambda session: reading.gaps_in(session, camera_id, window))
+
+    async def recorded_and_missed(
+        self, camera_id: str, *, recorded: Window, missed: Window
+    ) -> tuple[list[Segment], list[Gap]]:
+        """Return `segments` of one window and `gaps_in` another one, in one turn."""
+
+        async def work(session: Session) -> tuple[list[Segment], list[Gap]]:
+            segments = await segment_rows.covering(session, camera_id, recorded, prepared=self.prepared)
+            return segments, await reading.gaps_in(session, camera_id, missed)
+
+        return await self._reader.read(work)
 
     async def segments(self, camera_id: str, window: Window) -> list[Segment]:
         """Return the camera's segments that share time with the window, by start."""
@@ -246,15 +245,34 @@ class Store:
 
         return await self._write(work)
 
-    async def extend_gap(self, gap_id: str, end: datetime, announce: Announce | None = None) -> bool:
-        """Move a pending gap's end to a later instant; False if it is not pending or ends no earlier."""
+    async def register_hole(
+        self,
+        camera_id: str,
+        hole: Window,
+        *,
+        origin: Origin = Origin.EDGE,
+        longer_than_s: float = 0.0,
+        found: AnnounceGap | None = None,
+        extended: Announce | None = None,
+    ) -> Noted:
+        """Note what no row says yet of a hole: behind a pending row as its continuation, else as a row of its own.
 
-        async def work(session: Session) -> bool:
-            gap = await reading.gap(session, gap_id)
-            if gap is None or await gaps.extend(session, gap, end) is None:
-                return False
-            await self._announce(session, gap.camera_id, announce)
-            return True
+        Args:
+            camera_id: whose.
+            hole: what is missing.
+            origin: how it was found.
+            longer_than_s: pieces up to this length are not noted.
+            found: makes the messages of a new row.
+            extended: makes those of a row that got longer.
+        """
+
+        async def work(session: Session) -> Noted:
+            now = self._clock.now()
+            rows = await gaps.register_hole(session, camera_id, hole, now, origin=origin, longer_than_s=longer_than_s)
+            for gap, was_there in rows:
+                told = extended if was_there else None if found is None else partial(found, gap)
+                await self._announce(session, camera_id, told)
+            return Noted(len(rows), tuple(await reading.pending(session, camera_id, now, self._hours)))
 
         return await self._write(work)
 
@@ -433,13 +451,18 @@ class Store:
 
         await self._write(work)
 
-    async def guessed(self, gap_id: str) -> frozenset[str]:
-        """Return the guesses at a clock that were wrong for a gap."""
-        return await self._reader.read(lambda session: clocks.guessed(session, gap_id))
+    async def before_fill(self, gap: Gap, window: Window, *, since: datetime) -> tuple[list[Segment], Learned]:
+        """Return `segments` of the gap's camera, and what fills that ended `since` have found out, in one turn."""
 
-    async def matched(self, camera_id: str, *, since: datetime) -> bool:
-        """Say whether equal pictures were found in a camera's footage by a try that ended since."""
-        return await self._reader.read(lambda session: attempts.matched(session, camera_id, since))
+        async def work(session: Session) -> tuple[list[Segment], Learned]:
+            segments = await segment_rows.covering(session, gap.camera_id, window, prepared=self.prepared)
+            return segments, Learned(
+                await clocks.known(session),
+                await clocks.guessed(session, gap.id),
+                await attempts.matched(session, gap.camera_id, since),
+            )
+
+        return await self._reader.read(work)
 
     async def note_guess(self, gap_id: str, guess: str) -> None:
         """Note a guess that was wrong for a gap."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 
-from anr_watch.model import Attempt, Camera, CameraFacts, Coverage, Gap, KernelEvent, Message, Window, merge
+from anr_watch.model import (
+    Attempt,
+    Camera,
+    CameraFacts,
+    Coverage,
+    DeviceClock,
+    Gap,
+    KernelEvent,
+    Message,
+    Window,
+    merge,
+)
 from anr_watch.states import FillState, Presence, Reason
 
 # Called inside the transaction with the facts as they will be committed. A transaction that meets a busy
@@ -75,6 +86,31 @@ class Look:
     malformed: tuple[tuple[str, str], ...] = ()
     asked: frozenset[str] = frozenset()
     parked: Mapping[str, Parked] = field(default_factory=dict)
+
+    def with_gaps(self, fresh: Mapping[str, Sequence[Gap]]) -> Look:
+        """Return this with the pending gaps of some cameras as they are a moment later; asked ones stay."""
+        known = {gap.id for gaps in fresh.values() for gap in gaps}
+        kept = (
+            gap for gap in self.gaps if gap.id not in known and (gap.camera_id not in fresh or gap.id in self.asked)
+        )
+        return replace(self, gaps=(*kept, *(gap for gaps in fresh.values() for gap in gaps)))
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What became of a hole: how many rows were made or got longer, and the camera's pending gaps after that."""
+
+    rows: int
+    pending: tuple[Gap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What earlier fills found out: clocks by device, guesses ruled out for the gap, whether joins matched."""
+
+    clocks: Mapping[str, DeviceClock]
+    tried: Collection[str]
+    matched: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,23 +127,33 @@ def test_no_gap_for_a_camera_that_is_gone(database, kernel):
     assert (done.what, done.gap) == (Registered.CAMERA_GONE, None)
 
 
-def test_a_pending_gap_ends_later_never_earlier(database, kernel):
+def test_a_hole_makes_a_pending_row_before_it_longer_and_rows_of_the_rest(database, kernel):
     kernel.add_gap("gate", at(0), at(60), id="g")
-    kernel.add_gap("gate", at(100), at(160), id="filled", fill_state="filled")
+    kernel.add_gap("gate", at(75.5), at(160), id="filled", fill_state="filled")
 
     async def act(store):
-        return [
-            await store.extend_gap("g", at(50)),
-            await store.extend_gap("g", at(60)),
-            await store.extend_gap("g", at(75.5), told()),
-            await store.extend_gap("filled", at(300)),
-            await store.extend_gap("nothing", at(300)),
-        ], await store.outbox_depth()
+        told_of = []
+        noted = [
+            await store.register_hole(
+                "gate",
+                hole,
+                longer_than_s=3,
+                found=lambda gap, facts: told_of.append(gap.window) or [],
+                extended=lambda facts: told_of.append("longer") or [],
+            )
+            for hole in (w(0, 50), w(0, 60), w(60, 62), w(30, 200), w(30, 200))
+        ]
+        return [(one.rows, [gap.window for gap in one.pending]) for one in noted], told_of
 
-    assert with_store(database, act) == ([False, False, True, False, False], 1)
+    as_it_was, after = [w(0, 60)], [w(0, 75.5), w(160, 200)]
+    assert with_store(database, act) == (
+        [(0, as_it_was), (0, as_it_was), (0, as_it_was), (2, after), (0, after)],
+        ["longer", w(160, 200)],
+    )
     assert [(row["gap_end"], row["gap_seconds"]) for row in kernel.gaps()] == [
         (text(at(75.5)), 75),
-        (text(at(160)), 60),
+        (text(at(160)), 84),
+        (text(at(200)), 40),
     ]
 
 
