@@ -40,6 +40,11 @@ class Arrivals:
         self._untold: list[Change] = []
         self._told_online: set[str] = set()  # whose present time online began with an event, not with a seed
 
+    @property
+    def untold(self) -> bool:
+        """Whether something changed that `tell` has not told."""
+        return bool(self._untold)
+
     def presence(self, camera_id: str) -> Presence:
         """Return what is believed of a camera."""
         return self._book.presence(camera_id)

@@ -218,16 +218,7 @@ class Coordinator:
             self._introduced = look.cameras
         hints.evidence[:0] = self._arrivals.cameras_are(look.cameras, now)
         self._arrivals.weigh(hints)
-        # Who came back is written down while it is looked what that camera missed; what is told keeps its order.
-        found, told = await asyncio.gather(
-            self._find(hints, look, now), self._arrivals.tell(), return_exceptions=True
-        )
-        if isinstance(told, BaseException):
-            raise told
-        if isinstance(found, BaseException):
-            raise found
-        due_s, changed = found
-        await self._arrivals.tell()  # of cameras whose new file said that they are back
+        due_s, changed = await self._find_and_tell(hints, look, now)
         if self._indexer is not None:  # it works in steps, and any of them may have found a gap
             self._parked_since.clear()
             look = await store.look(now=self._tools.clock.now(), max_gap_hours=hours)
@@ -247,6 +238,25 @@ class Coordinator:
         fills_due_s = self.scheduler.start_due(look, self._parked, trigger)
         await self._tell_held()
         return min((s for s in (due_s, room_due_s, fills_due_s) if s is not None), default=None)
+
+    async def _find_and_tell(
+        self, hints: Hints, look: Look, now: datetime
+    ) -> tuple[float | None, dict[str, Pending]]:
+        """Tell who came and went, and return what `_find` found."""
+        if not self._arrivals.untold:
+            found = await self._find(hints, look, now)
+        else:
+            # Who came back is written down while it is looked what that camera missed; what is told keeps its order.
+            outcome, told = await asyncio.gather(
+                self._find(hints, look, now), self._arrivals.tell(), return_exceptions=True
+            )
+            if isinstance(told, BaseException):
+                raise told
+            if isinstance(outcome, BaseException):
+                raise outcome
+            found = outcome
+        await self._arrivals.tell()  # of cameras whose new file said that they are back
+        return found
 
     async def _find(self, hints: Hints, look: Look, now: datetime) -> tuple[float | None, dict[str, Pending]]:
         """Index files and register holes; return when to index again, and the pending gaps of whom rows changed."""
@@ -346,7 +356,7 @@ class Coordinator:
             for gap in look.gaps:
                 if gap.camera_id == camera.id:
                     self.scheduler.gap_edge(gap)
-        if not self._tools.settings.fills.register_gaps:
+        if not (back and self._tools.settings.fills.register_gaps):
             return {}
         changed = await asyncio.gather(*(self._edge(camera, now, offline) for camera, offline in back))
         return {camera.id: new for (camera, _), new in zip(back, changed, strict=True) if new is not None}

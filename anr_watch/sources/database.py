@@ -29,7 +29,7 @@ LADDER_S: Final = 0.25  # how long after an event a commit may still become visi
 _STEEP_S: Final = 0.02
 # After a hit: the shortest time to the next look (under load this is the rate of looks), and the rungs after it,
 # for a commit whose event fell into the same batch as that of the one we saw.
-SPACING_S: Final = 0.03
+SPACING_S: Final = 0.025
 _TAIL_S: Final = (0.03, 0.05, 0.08, 0.09)
 
 
