@@ -362,6 +362,7 @@ class _Daemon:
                         changed=lambda: coordinator.wake("database"),
                         replaced=partial(_raise_replaced, group),
                         own_writes=engine.store.own_writes,
+                        newest_gap=engine.store.newest_gap,
                         clock=self._clock,
                         step_ms=step_ms,
                         debounce_ms=debounce_ms,

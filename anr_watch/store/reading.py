@@ -38,6 +38,7 @@ SQL_CAMERAS = """
            s.state AS status
     FROM cameras AS c LEFT JOIN camera_status AS s ON s.camera_id = c.id
 """
+SQL_NEWEST_GAP = "SELECT max(rowid) FROM recording_gaps"
 SQL_COUNT = "SELECT count(*) FROM (SELECT 1 FROM recording_gaps WHERE fill_state = 'pending' LIMIT ?)"
 SQL_COUNT_OF_CAMERA = """
     SELECT count(*) FROM (SELECT 1 FROM recording_gaps WHERE fill_state = 'pending' AND camera_id = ? LIMIT ?)

@@ -129,6 +129,10 @@ class Store:
                 self._version += 1
         return self._version
 
+    async def newest_gap(self) -> int:
+        """Return a number that is another one when somebody has inserted a gap row (unless the last one had gone)."""
+        return await self._reader.read(lambda session: session.number(reading.SQL_NEWEST_GAP))
+
     def own_writes(self) -> int:
         """Return a number that grows when a transaction of ours begins and when it ends."""
         return 0 if self._writer_or_none is None else self._writer_or_none.steps

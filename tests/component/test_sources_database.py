@@ -39,7 +39,7 @@ class Reader:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.identity = self._identity(path)
         self.path, self.calls, self.visible, self.replacements = path, [], -1, 0
-        self.looks = 0
+        self.looks = self.asked = 0
         self.watch = DatabaseWatch(
             path,
             version=self._version,
@@ -331,6 +331,30 @@ def test_a_commit_of_others_just_after_one_of_ours_does_not_wait_for_the_next_ru
                 writer.execute("INSERT INTO rows (n) VALUES (7)")
                 events.put_nowait(None)
                 await until(lambda: reader.visible == 7, deadline_s=2)
+        reader.db.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_new_gap_row_ends_the_rest_after_a_commit(database, monkeypatch):
+    """Beside a thousand commits per second a row waited 13 ms on average for the next look (30 ms to the camera)."""
+    monkeypatch.setattr("anr_watch.sources.database.SPACING_S", 1000.0)
+    monkeypatch.setattr("anr_watch.sources.database.PROBES", 100_000)
+
+    async def scenario():
+        async def newest():
+            reader.asked += 1
+            return reader.db.execute("SELECT max(n) FROM rows WHERE filler = 'gap'").fetchall()[0][0] or 0
+
+        reader = Reader(database, newest_gap=newest)
+        with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+            async with running(reader.watch):
+                await until(lambda: reader.calls)
+                writer.execute("INSERT INTO rows (n) VALUES (1)")
+                await until(lambda: reader.asked > 3)
+                assert len(reader.calls) == 1, "other rows wait"
+                writer.execute("INSERT INTO rows (n, filler) VALUES (7, 'gap')")
+                await until(lambda: reader.visible == 7, deadline_s=5)
         reader.db.close()
 
     asyncio.run(scenario())

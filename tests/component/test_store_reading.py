@@ -397,3 +397,17 @@ def test_what_is_remembered_of_gaps_does_not_grow_with_their_number(database, ke
         return rows.gap_of.cache_info().currsize
 
     assert ask(database, live) < 300
+
+
+def test_a_new_gap_row_of_anybody_shows_in_one_number(database, kernel):
+    async def act(store):
+        seen = [await store.newest_gap()]
+        kernel.add_gap("gate", at(0), at(60), id="g")
+        seen.append(await store.newest_gap())
+        kernel.execute("UPDATE recording_gaps SET gap_end = ?", (text(at(70)),))
+        seen.append(await store.newest_gap())
+        await store.register_gap("gate", Window(at(100), at(110)))
+        return [*seen, await store.newest_gap()]
+
+    none, one, same, two = ask(database, act)
+    assert none != one == same != two

@@ -13,7 +13,7 @@ from tests.bench.running import Bench
 from tests.fixtures_database import create_kernel_database
 
 ORDER = 70
-CAMERAS, DAYS, ROUNDS = 64, 30, 5
+CAMERAS, DAYS, ROUNDS = 64, 30, 3
 FIGURES = (Spec("timeline_s", "s", f"`timeline` of {CAMERAS} cameras, {DAYS} days of 60-s segments, as SVG"),)
 # Minute by minute over all cameras, as a kernel writes them; a file of a thousand is missing.
 ROWS = f"""

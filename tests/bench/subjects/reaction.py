@@ -60,7 +60,7 @@ async def sampled(stage: Stage, bench: Bench, react: React, then: After | None =
     pauses = random.Random(1)
     samples = []
     for index in range(stage.count):
-        await asyncio.sleep(pauses.uniform(0.2, 0.3))
+        await asyncio.sleep(pauses.uniform(0.18, 0.24))
         since, lines = stage.connects(index), len(stage.log.seen)
         at_s = await react(index)
         connected_s = await stage.connected(index, since=since)

@@ -17,7 +17,7 @@ from tests.bench.usage import cpu_s, tree, usage
 ORDER = 15
 CAMERAS, MANY = 64, 500
 SETTLE_S, SLICE_S = 6.0, 10.0
-REST_SLICES, BUSY_SLICES = 6, 2
+REST_SLICES, BUSY_SLICES = 4, 2
 MEDIUM = FilmSpec(width=160, height=96, fps=10, gop_frames=10, bitrate_bps=2_000_000)
 BURST = 256 << 10  # bytes that ffmpeg collects before it writes
 WRITES_S = 8000

@@ -12,7 +12,7 @@ from tests.bench.subjects.rest import crowded, rested
 ORDER = 17
 BACKENDS = ("inotify", "watchfiles")
 REACTIONS = 40  # per backend
-SLICES = 3
+SLICES = 2
 FIGURES = (
     Spec("watch_file_to_connect_ms", "ms", "`inotify`: new file of a silent camera -> TCP connect"),
     Spec("watch_rest_cpu_percent", "% core", "`inotify`: CPU at rest, 64 cameras, all our processes"),
