@@ -188,6 +188,7 @@ class Coordinator:
             except (StoreUnavailable, StorageError) as error:
                 complaint.failed(error, clock.monotonic())
                 hints.absorb(self._hints)
+                hints.rows = True  # what this pass wrote was not seen
                 self._hints = hints
                 due_s = clock.monotonic() + _RETRY_S[min(failures, len(_RETRY_S) - 1)]
                 failures += 1

@@ -10,9 +10,11 @@ from anr_watch.announcements import Announcements
 from anr_watch.clock import SystemClock
 from anr_watch.config import DatabaseSettings, Settings
 from anr_watch.coordinator import Coordinator, fingerprint
+from anr_watch.errors import StoreUnavailable
 from anr_watch.filling.tools import Tools
 from anr_watch.footage.folder import Recordings
 from anr_watch.footage.names import NamePattern
+from anr_watch.model import Window
 from anr_watch.mqtt.events import Silent
 from anr_watch.presence import Evidence, PresenceBook
 from anr_watch.states import Presence, Reason
@@ -85,6 +87,24 @@ def test_a_message_makes_us_look_only_where_nobody_tells_of_commits(world, told,
         coordinator.wake("database")
         await passes(started, 3)
         assert started.seen[2] == ({"gate"}, set(), "database")
+
+    with_coordinator(world, act)
+
+
+def test_what_a_pass_wrote_before_it_failed_is_seen_by_the_next(world):
+    async def act(coordinator, started):
+        coordinator.rows_are_told = lambda: True
+        find, end = coordinator._find, datetime.now(UTC) - timedelta(minutes=5)
+
+        async def locked_behind_its_row(*looked):
+            coordinator._find = find
+            await coordinator._tools.store.register_gap("gate", Window(end - timedelta(minutes=1), end))
+            raise StoreUnavailable("locked by another program")
+
+        coordinator._find = locked_behind_its_row
+        coordinator.hear(word(Presence.OFFLINE))
+        await passes(started, 2)
+        assert started.seen[1] == ({"gate"}, set(), "mqtt")
 
     with_coordinator(world, act)
 
