@@ -27,9 +27,10 @@ LOG = logging.getLogger("anr_watch.sources")
 
 LADDER_S: Final = 0.25  # how long after an event a commit may still become visible
 _STEEP_S: Final = 0.02
-# After a hit: the time to the next look (under load this is the rate of looks), how often it is asked meanwhile
-# whether there is a new gap row, which ends it, and the rungs after it, for a commit whose event fell into the same
-# batch as that of the one we saw. A pass takes 2 ms of a core, that question a tenth.
+# After the first hit: the time to the next look. Between hits in a row, which is under load: the same, and how often
+# it is asked meanwhile whether there is a new gap row, which ends it. A pass takes 2 ms of a core, that question a
+# tenth. Then the rungs after hits, for a commit whose event fell into the same batch as that of the one we saw.
+FIRST_S: Final = 0.025
 SPACING_S: Final = 0.05
 PROBES: Final = 3
 _TAIL_S: Final = (0.03, 0.05, 0.08, 0.09)
@@ -142,6 +143,7 @@ class DatabaseWatch:
         """Look until nothing has come for as long as a commit may take to become visible."""
         event_s, explained = self._clock.monotonic(), False
         tail: list[float] | None = None  # pauses left after a hit
+        hits = 0  # in a row
         while True:
             if self._poked.is_set():
                 self._poked.clear()
@@ -154,8 +156,14 @@ class DatabaseWatch:
             if await self._moved():
                 self._changed()
                 tail = list(_TAIL_S)
-                await self._rest()
-            elif tail is None:
+                hits += 1
+                if hits == 1:
+                    await self._clock.sleep(FIRST_S)
+                else:
+                    await self._rest()
+                continue
+            hits = 0
+            if tail is None:
                 pause_s = rung_s(self._clock.monotonic() - event_s, explained=explained)
                 if pause_s is None:
                     return
