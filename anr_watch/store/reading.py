@@ -118,7 +118,7 @@ class Options:
         self.configured = {camera.id: camera for camera in cameras}
         self._overrides = overrides
         self._replay = replay
-        self._rows: Sequence[sqlite3.Row] = []
+        self._rows: tuple[bool, Sequence[sqlite3.Row]] = (False, [])
         self._cameras: dict[str, Camera] = {}
         self._malformed: list[tuple[str, str]] = []
 
@@ -133,7 +133,7 @@ class Options:
 
         Beside a busy database nearly every look finds the very same rows: comparing them takes a tenth of the time.
         """
-        if found != self._rows:
+        if (standalone, found) != self._rows:
             self._cameras, self._malformed = {}, []
             for row in found:
                 try:
@@ -142,7 +142,7 @@ class Options:
                     self._malformed.append((rows.shown(row["id"]), f"camera: {error}"))
                 else:
                     self._cameras[camera.id] = self.applied(camera) if standalone else camera
-            self._rows = found
+            self._rows = standalone, found
         return self._cameras.copy(), self._malformed
 
     def applied(self, camera: Camera) -> Camera:
